@@ -1,0 +1,590 @@
+#include "bindings/history_type.h"
+
+#include <cmath>
+#include <cstdint>
+#include <new>
+#include <vector>
+
+#include "bindings/methods.h"
+#include "bindings/python_errors.h"
+#include "bindings/scalar.h"
+
+namespace ringmeter::bindings {
+
+namespace {
+
+constexpr std::uint64_t kDefaultMaxLength = 1'000'000;
+constexpr std::uint64_t kAll = UINT64_MAX;
+
+// About 10 us of work: from here on other Python threads may run meanwhile.
+constexpr std::uint64_t kLongRange = 8192;
+
+PyTypeObject* history_base = nullptr;   // _core.History, set once
+PyTypeObject* history_class = nullptr;  // ringmeter.HistoryBuffer, set once
+
+History* self_of(PyObject* self) { return reinterpret_cast<History*>(self); }
+
+// ---- life ----
+
+PyObject* history_new(PyTypeObject* type, PyObject*, PyObject*) {
+  PyObject* self = type->tp_alloc(type, 0);
+  if (self == nullptr) return nullptr;
+  self_of(self)->key = nullptr;
+  try {
+    new (&self_of(self)->series) Series(kDefaultMaxLength, NumberKind::kFloat, NumberKind::kFloat);
+  } catch (const std::bad_alloc&) {
+    type->tp_free(self);
+    Py_DECREF(type);
+    return PyErr_NoMemory();
+  }
+  return self;
+}
+
+void history_dealloc(PyObject* self) {
+  PyTypeObject* type = Py_TYPE(self);
+  self_of(self)->series.~Series();
+  Py_XDECREF(self_of(self)->key);
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+
+bool kind_from(PyObject* object, NumberKind* out) {
+  const long value = PyLong_AsLong(object);
+  if (PyErr_Occurred() != nullptr) return false;
+  if (value < 0 || value > 2) {
+    PyErr_Format(PyExc_ValueError, "kind must be 0 (bool), 1 (int) or 2 (float), got %ld", value);
+    return false;
+  }
+  *out = static_cast<NumberKind>(value);
+  return true;
+}
+
+// _reset(max_length, kind, count_kind, key): forgets everything. For constructors only: no other thread
+// may know of the history yet.
+PyObject* history_reset(PyObject* self, PyObject* const* args, Py_ssize_t nargs) {
+  if (nargs != 4) {
+    PyErr_SetString(PyExc_TypeError, "_reset() takes max_length, kind, count_kind, key");
+    return nullptr;
+  }
+  const std::uint64_t max_length = PyLong_AsUnsignedLongLong(args[0]);
+  NumberKind kind;
+  NumberKind count_kind;
+  if (PyErr_Occurred() != nullptr || !kind_from(args[1], &kind) || !kind_from(args[2], &count_kind)) {
+    return nullptr;
+  }
+  History* history = self_of(self);
+  try {
+    // The directory is the only memory that a series takes at once: try it before the old one goes.
+    Series(max_length, kind, count_kind);
+    history->series.~Series();
+    new (&history->series) Series(max_length, kind, count_kind);
+  } catch (const std::bad_alloc&) {
+    return PyErr_NoMemory();
+  }
+  Py_XDECREF(history->key);
+  history->key = args[3] == Py_None ? nullptr : args[3];
+  Py_XINCREF(history->key);
+  Py_RETURN_NONE;
+}
+
+// ---- recording ----
+
+PyObject* history_update(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  static const char* const names[] = {"log_val", "count", nullptr};
+  static const Signature signature{"update", names, 2};
+  PyObject* given[2] = {};
+  if (!sort_arguments(signature, args, nargs, kwnames, given)) return nullptr;
+  History* history = self_of(self);
+  if (given[0] == nullptr) {
+    return PyErr_Format(PyExc_TypeError, "update() missing required argument: 'log_val'");
+  }
+  Number value;
+  Number count = Number::integer(std::int64_t{1});
+  if (!read_value(given[0], history->key, &value)) return nullptr;
+  if (given[1] != nullptr && !read_count(given[1], history->key, false, &count)) return nullptr;
+  try {
+    history->series.push(value, count);
+  } catch (const std::bad_alloc&) {
+    return PyErr_NoMemory();
+  }
+  Py_RETURN_NONE;
+}
+
+// Doubles of a contiguous buffer.
+class Doubles {
+ public:
+  Doubles(PyObject* object, int flags) {
+    held_ = PyObject_GetBuffer(object, &view_, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | flags) == 0;
+    if (held_ && (view_.format == nullptr || view_.format[0] != 'd' || view_.format[1] != '\0')) {
+      PyErr_SetString(PyExc_TypeError, "expected a contiguous array of float64");
+      PyBuffer_Release(&view_);
+      held_ = false;
+    }
+  }
+  ~Doubles() {
+    if (held_) PyBuffer_Release(&view_);
+  }
+  Doubles(const Doubles&) = delete;
+  Doubles& operator=(const Doubles&) = delete;
+
+  bool ok() const { return held_; }
+  double* data() const { return static_cast<double*>(view_.buf); }
+  std::uint64_t size() const { return static_cast<std::uint64_t>(view_.len) / sizeof(double); }
+
+ private:
+  Py_buffer view_ = {};
+  bool held_ = false;
+};
+
+// _extend(values, lows, counts): appends arrays of equal length, of the kinds that the history has.
+PyObject* history_extend(PyObject* self, PyObject* const* args, Py_ssize_t nargs) {
+  if (nargs != 3) {
+    PyErr_SetString(PyExc_TypeError, "_extend() takes values, lows, counts");
+    return nullptr;
+  }
+  const Doubles values(args[0], 0);
+  if (!values.ok()) return nullptr;
+  const Doubles lows(args[1], 0);
+  if (!lows.ok()) return nullptr;
+  const Doubles counts(args[2], 0);
+  if (!counts.ok()) return nullptr;
+  if (lows.size() != values.size() || counts.size() != values.size()) {
+    PyErr_SetString(PyExc_ValueError, "_extend() arrays must be of equal length");
+    return nullptr;
+  }
+  Series& series = self_of(self)->series;
+  const NumberKind kind = series.kind();
+  const NumberKind count_kind = series.count_kind();
+  try {
+    for (std::uint64_t i = 0; i < values.size(); ++i) {
+      series.push({values.data()[i], lows.data()[i], kind}, {counts.data()[i], 0.0, count_kind});
+    }
+  } catch (const std::bad_alloc&) {
+    return PyErr_NoMemory();
+  }
+  Py_RETURN_NONE;
+}
+
+// ---- windows ----
+
+// What part of the history a statistic is asked about.
+struct Window {
+  std::uint64_t size = kAll;
+  bool has_at = false;
+  Position at = 0;
+};
+
+bool read_window_size(History* history, PyObject* given, std::uint64_t* out) {
+  if (given == nullptr || given == Py_None) return true;
+  if (PyUnicode_Check(given)) {
+    if (PyUnicode_CompareWithASCIIString(given, "global") == 0) return true;
+    raise_for(history->key, "ArgumentError",
+              "window_size must be an int, 'global' or None, got %R ('epoch' and 'interval' are for "
+              "LogProcessor's custom_cfg)",
+              given);
+    return false;
+  }
+  if (!PyIndex_Check(given)) {
+    raise_for(history->key, "ArgumentTypeError", "window_size must be an int, 'global' or None, got %R",
+              given);
+    return false;
+  }
+  const Py_ssize_t size = PyNumber_AsSsize_t(given, nullptr);  // clipped
+  if (size == -1 && PyErr_Occurred() != nullptr) return false;
+  if (size < 1) {
+    raise_for(history->key, "ArgumentError", "window_size must be at least 1, got %R", given);
+    return false;
+  }
+  *out = static_cast<std::uint64_t>(size);
+  return true;
+}
+
+bool read_at(History* history, PyObject* given, Window* out) {
+  if (given == nullptr || given == Py_None) return true;
+  const Position head = history->series.position();
+  const unsigned long long at = PyIndex_Check(given) ? PyLong_AsUnsignedLongLong(given) : head + 1;
+  if (PyErr_Occurred() != nullptr || at > head) {
+    PyErr_Clear();
+    raise_for(history->key, "ArgumentError", "at must be a position from 0 to %llu, got %R",
+              static_cast<unsigned long long>(head), given);
+    return false;
+  }
+  out->has_at = true;
+  out->at = at;
+  return true;
+}
+
+// Runs `ask(range)` until it has an answer, without the GIL when that takes long. False with an error
+// set. `cost` is about how many entries it will look at.
+template <class Ask, class Cost>
+bool answer(History* history, const Window& window, Cost&& cost, Ask&& ask) {
+  Series& series = history->series;
+  for (;;) {
+    const Position at = window.has_at ? window.at : series.position();
+    const Range range = series.window(window.size, at);
+    Read read = Read::kOk;
+    bool no_memory = false;
+    const auto guarded = [&] {
+      try {
+        read = ask(range);
+      } catch (const std::bad_alloc&) {
+        no_memory = true;
+      }
+    };
+    if (cost(range) > kLongRange) {
+      Py_BEGIN_ALLOW_THREADS
+      guarded();
+      Py_END_ALLOW_THREADS
+    } else {
+      guarded();
+    }
+    if (no_memory) {
+      PyErr_NoMemory();
+      return false;
+    }
+    if (read == Read::kOk) return true;
+    if (read == Read::kPending) {
+      raise_for(history->key, "PendingError", "a value in the window has not landed yet");
+      return false;
+    }
+    if (window.has_at) {
+      raise_for(history->key, "ArgumentError",
+                "at must be a position whose window is still in the ring, got %llu (position now: %llu)",
+                static_cast<unsigned long long>(window.at),
+                static_cast<unsigned long long>(series.position()));
+      return false;
+    }
+  }
+}
+
+bool is_empty(History* history, const Window& window, const char* statistic) {
+  if ((window.has_at ? window.at : history->series.position()) != 0) return false;
+  raise_for(history->key, "ArgumentError", "%s needs at least one recorded value, the history is empty",
+            statistic);
+  return true;
+}
+
+// How many entries a statistic over `range` looks at one by one: all, or those not yet summarised.
+struct EveryEntry {
+  std::uint64_t operator()(Range range) const { return range.size(); }
+};
+struct UnsummarisedEntries {
+  const Series& series;
+  std::uint64_t operator()(Range range) const { return series.unsummarised(range); }
+};
+
+// window_size and at, as most statistics take them.
+bool read_window(History* history, const char* method, PyObject* const* args, Py_ssize_t nargs,
+                 PyObject* kwnames, Window* out) {
+  static const char* const names[] = {"window_size", "at", nullptr};
+  PyObject* given[2] = {};
+  return sort_arguments({method, names, 1}, args, nargs, kwnames, given) &&
+         read_window_size(history, given[0], &out->size) && read_at(history, given[1], out);
+}
+
+// ---- statistics ----
+
+PyObject* history_current(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  static const char* const names[] = {"at", nullptr};
+  static const Signature signature{"current", names, 0};
+  History* history = self_of(self);
+  if (nargs == 0 && kwnames == nullptr) {  // short cut for the most asked question
+    const Position head = history->series.position();
+    Number newest;
+    if (head != 0 && history->series.at(head - 1, &newest) == Read::kOk) return to_numpy(newest);
+  }
+  PyObject* given[1] = {};
+  Window window;
+  if (!sort_arguments(signature, args, nargs, kwnames, given) || !read_at(history, given[0], &window) ||
+      is_empty(history, window, "current")) {
+    return nullptr;
+  }
+  window.size = 1;
+  Number result;
+  const bool answered = answer(history, window, EveryEntry{},
+                               [&](Range range) { return history->series.at(range.begin, &result); });
+  return answered ? to_numpy(result) : nullptr;
+}
+
+// A statistic with a result of the history's dtype.
+template <Read (Series::*kStatistic)(Range, Number*) const>
+PyObject* number_statistic(PyObject* self, const char* name, PyObject* const* args, Py_ssize_t nargs,
+                           PyObject* kwnames) {
+  History* history = self_of(self);
+  Window window;
+  if (!read_window(history, name, args, nargs, kwnames, &window) || is_empty(history, window, name)) {
+    return nullptr;
+  }
+  Number result;
+  const bool answered = answer(history, window, UnsummarisedEntries{history->series},
+                               [&](Range range) { return (history->series.*kStatistic)(range, &result); });
+  return answered ? to_numpy(result) : nullptr;
+}
+
+// A statistic with a float for a result.
+template <Read (Series::*kStatistic)(Range, double*) const, class Cost>
+PyObject* float_statistic(PyObject* self, const char* name, Cost cost, PyObject* const* args,
+                          Py_ssize_t nargs, PyObject* kwnames) {
+  History* history = self_of(self);
+  Window window;
+  if (!read_window(history, name, args, nargs, kwnames, &window) || is_empty(history, window, name)) {
+    return nullptr;
+  }
+  double result = 0.0;
+  const bool answered = answer(history, window, cost,
+                               [&](Range range) { return (history->series.*kStatistic)(range, &result); });
+  return answered ? to_numpy(result) : nullptr;
+}
+
+PyObject* history_max(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  return number_statistic<&Series::maximum>(self, "max", args, nargs, kwnames);
+}
+
+PyObject* history_min(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  return number_statistic<&Series::minimum>(self, "min", args, nargs, kwnames);
+}
+
+PyObject* history_std(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  return float_statistic<&Series::std>(self, "std", UnsummarisedEntries{self_of(self)->series}, args, nargs,
+                                       kwnames);
+}
+
+PyObject* history_median(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  return float_statistic<&Series::median>(self, "median", EveryEntry{}, args, nargs, kwnames);
+}
+
+// Empty histories have these: 0 / 0, and sums of nothing.
+PyObject* history_mean(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  History* history = self_of(self);
+  Window window;
+  if (!read_window(history, "mean", args, nargs, kwnames, &window)) return nullptr;
+  double result = 0.0;
+  const bool answered = answer(history, window, UnsummarisedEntries{history->series}, [&](Range range) {
+    if (range.size() != 0) return history->series.mean(range, &result);
+    result = std::nan("");
+    return Read::kOk;
+  });
+  return answered ? to_numpy(result) : nullptr;
+}
+
+PyObject* history_sum(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  History* history = self_of(self);
+  Window window;
+  if (!read_window(history, "sum", args, nargs, kwnames, &window)) return nullptr;
+  Number result{0.0, 0.0, history->series.kind()};
+  const bool answered = answer(history, window, UnsummarisedEntries{history->series}, [&](Range range) {
+    return range.size() == 0 ? Read::kOk : history->series.sum(range, &result);
+  });
+  return answered ? to_numpy(result) : nullptr;
+}
+
+PyObject* history_count(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  History* history = self_of(self);
+  Window window;
+  if (!read_window(history, "count", args, nargs, kwnames, &window)) return nullptr;
+  Number result{0.0, 0.0, NumberKind::kInt};
+  const bool answered = answer(history, window, UnsummarisedEntries{history->series}, [&](Range range) {
+    return range.size() == 0 ? Read::kOk : history->series.count(range, &result.high);
+  });
+  if (history->series.count_kind() == NumberKind::kFloat) result.kind = NumberKind::kFloat;
+  return answered ? to_numpy(result) : nullptr;
+}
+
+// A fraction argument: a float in [0, 1], or [0, 1) when `below_one`.
+bool read_fraction(History* history, const char* name, PyObject* given, bool below_one, double* out) {
+  *out = PyFloat_AsDouble(given);
+  if (PyErr_Occurred() != nullptr) {
+    PyErr_Clear();
+    raise_for(history->key, "ArgumentTypeError", "%s must be a float, got %R", name, given);
+    return false;
+  }
+  if (*out >= 0.0 && (below_one ? *out < 1.0 : *out <= 1.0)) return true;
+  raise_for(history->key, "ArgumentError", "%s must be in [0, 1%s, got %R", name, below_one ? ")" : "]", given);
+  return false;
+}
+
+PyObject* history_quantile(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  static const char* const names[] = {"q", "window_size", "at", nullptr};
+  static const Signature signature{"quantile", names, 2};
+  History* history = self_of(self);
+  PyObject* given[3] = {};
+  Window window;
+  double q = 0.0;
+  if (!sort_arguments(signature, args, nargs, kwnames, given)) return nullptr;
+  if (given[0] == nullptr) {
+    return PyErr_Format(PyExc_TypeError, "quantile() missing required argument: 'q'");
+  }
+  if (!read_fraction(history, "q", given[0], false, &q) ||
+      !read_window_size(history, given[1], &window.size) || !read_at(history, given[2], &window) ||
+      is_empty(history, window, "quantile")) {
+    return nullptr;
+  }
+  double result = 0.0;
+  const bool answered = answer(history, window, EveryEntry{},
+                               [&](Range range) { return history->series.quantile(range, q, &result); });
+  return answered ? to_numpy(result) : nullptr;
+}
+
+PyObject* history_ema(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  static const char* const names[] = {"window_size", "smoothing", "at", nullptr};
+  static const Signature signature{"ema", names, 2};
+  History* history = self_of(self);
+  PyObject* given[3] = {};
+  Window window;
+  double smoothing = 0.9;
+  if (!sort_arguments(signature, args, nargs, kwnames, given) ||
+      !read_window_size(history, given[0], &window.size) ||
+      (given[1] != nullptr && !read_fraction(history, "smoothing", given[1], true, &smoothing)) ||
+      !read_at(history, given[2], &window) || is_empty(history, window, "ema")) {
+    return nullptr;
+  }
+  double result = 0.0;
+  const bool answered = answer(history, window, EveryEntry{},
+                               [&](Range range) { return history->series.ema(range, smoothing, &result); });
+  return answered ? to_numpy(result) : nullptr;
+}
+
+// ---- the entries themselves ----
+
+// _copy(at, values, lows, counts): fills float64 arrays with the newest entries as of position `at` (None:
+// now), as many as the arrays are long.
+PyObject* history_copy(PyObject* self, PyObject* const* args, Py_ssize_t nargs) {
+  if (nargs != 4) {
+    PyErr_SetString(PyExc_TypeError, "_copy() takes at, values, lows, counts");
+    return nullptr;
+  }
+  History* history = self_of(self);
+  Window window;
+  if (!read_at(history, args[0], &window)) return nullptr;
+  const Doubles values(args[1], PyBUF_WRITABLE);
+  if (!values.ok()) return nullptr;
+  const Doubles lows(args[2], PyBUF_WRITABLE);
+  if (!lows.ok()) return nullptr;
+  const Doubles counts(args[3], PyBUF_WRITABLE);
+  if (!counts.ok()) return nullptr;
+  window.size = values.size();
+  const Position at = window.has_at ? window.at : history->series.position();
+  if (lows.size() != window.size || counts.size() != window.size ||
+      history->series.window(window.size, at).size() != window.size) {
+    PyErr_SetString(PyExc_ValueError, "_copy() needs arrays of one length, no more than there are entries");
+    return nullptr;
+  }
+  if (window.size == 0) Py_RETURN_NONE;
+  const bool answered = answer(history, window, EveryEntry{}, [&](Range range) {
+    return history->series.copy(range, values.data(), lows.data(), counts.data());
+  });
+  if (!answered) return nullptr;
+  Py_RETURN_NONE;
+}
+
+Py_ssize_t history_length(PyObject* self) {
+  const Series& series = self_of(self)->series;
+  return static_cast<Py_ssize_t>(series.window(kAll, series.position()).size());
+}
+
+int history_bool(PyObject*) { return 1; }  // not len() != 0: `if hub.get(...)` means existence
+
+PyObject* history_key(PyObject* self, void*) {
+  PyObject* key = self_of(self)->key;
+  if (key == nullptr) Py_RETURN_NONE;
+  Py_INCREF(key);
+  return key;
+}
+
+PyObject* history_position(PyObject* self, void*) {
+  return PyLong_FromUnsignedLongLong(self_of(self)->series.position());
+}
+
+PyObject* history_max_length(PyObject* self, void*) {
+  return PyLong_FromUnsignedLongLong(self_of(self)->series.max_length());
+}
+
+PyObject* history_kinds(PyObject* self, void*) {
+  const Series& series = self_of(self)->series;
+  return Py_BuildValue("(ii)", static_cast<int>(series.kind()), static_cast<int>(series.count_kind()));
+}
+
+constexpr int kFast = METH_FASTCALL | METH_KEYWORDS;
+
+PyMethodDef methods[] = {
+    {"update", as_method(history_update), kFast, "update($self, /, log_val, count=1)\n--\n\n"},
+    {"current", as_method(history_current), kFast, "current($self, /, *, at=None)\n--\n\n"},
+    {"mean", as_method(history_mean), kFast, "mean($self, /, window_size=None, *, at=None)\n--\n\n"},
+    {"max", as_method(history_max), kFast, "max($self, /, window_size=None, *, at=None)\n--\n\n"},
+    {"min", as_method(history_min), kFast, "min($self, /, window_size=None, *, at=None)\n--\n\n"},
+    {"sum", as_method(history_sum), kFast, "sum($self, /, window_size=None, *, at=None)\n--\n\n"},
+    {"count", as_method(history_count), kFast, "count($self, /, window_size=None, *, at=None)\n--\n\n"},
+    {"std", as_method(history_std), kFast, "std($self, /, window_size=None, *, at=None)\n--\n\n"},
+    {"median", as_method(history_median), kFast, "median($self, /, window_size=None, *, at=None)\n--\n\n"},
+    {"quantile", as_method(history_quantile), kFast,
+     "quantile($self, /, q, window_size=None, *, at=None)\n--\n\n"},
+    {"ema", as_method(history_ema), kFast,
+     "ema($self, /, window_size=None, smoothing=0.9, *, at=None)\n--\n\n"},
+    {"_reset", as_method(history_reset), METH_FASTCALL, "_reset($self, max_length, kind, count_kind, key, /)\n--\n\n"},
+    {"_extend", as_method(history_extend), METH_FASTCALL, "_extend($self, values, lows, counts, /)\n--\n\n"},
+    {"_copy", as_method(history_copy), METH_FASTCALL, "_copy($self, at, values, lows, counts, /)\n--\n\n"},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+PyGetSetDef properties[] = {
+    {"key", history_key, nullptr, "Name of the series in its hub, or None.", nullptr},
+    {"position", history_position, nullptr, "Number of values ever recorded.", nullptr},
+    {"max_length", history_max_length, nullptr, "How many of the newest values are kept.", nullptr},
+    {"_kinds", history_kinds, nullptr, nullptr, nullptr},
+    {nullptr, nullptr, nullptr, nullptr, nullptr},
+};
+
+PyType_Slot slots[] = {
+    {Py_tp_doc, const_cast<char*>("A named history in the ring; base of ringmeter.HistoryBuffer.")},
+    {Py_tp_new, reinterpret_cast<void*>(history_new)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(history_dealloc)},
+    {Py_tp_methods, methods},
+    {Py_tp_getset, properties},
+    {Py_sq_length, reinterpret_cast<void*>(history_length)},
+    {Py_nb_bool, reinterpret_cast<void*>(history_bool)},
+    {0, nullptr},
+};
+
+PyType_Spec spec = {
+    "ringmeter._core.History",
+    static_cast<int>(sizeof(History)),
+    0,
+    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    slots,
+};
+
+}  // namespace
+
+PyObject* make_history_type() {
+  PyObject* type = PyType_FromSpec(&spec);
+  history_base = reinterpret_cast<PyTypeObject*>(type);
+  return type;
+}
+
+PyObject* set_history_class(PyObject*, PyObject* cls) {
+  if (!PyType_Check(cls) || !PyType_IsSubtype(reinterpret_cast<PyTypeObject*>(cls), history_base)) {
+    return PyErr_Format(PyExc_TypeError, "expected a subclass of History, got %R", cls);
+  }
+  if (!own_methods(reinterpret_cast<PyTypeObject*>(cls), methods)) return nullptr;
+  Py_INCREF(cls);
+  Py_XDECREF(reinterpret_cast<PyObject*>(history_class));
+  history_class = reinterpret_cast<PyTypeObject*>(cls);
+  Py_RETURN_NONE;
+}
+
+bool is_plain_history(PyObject* object) { return Py_TYPE(object) == history_class; }
+
+PyObject* new_history(PyObject* key, NumberKind kind, NumberKind count_kind) {
+  PyObject* nothing = PyTuple_New(0);
+  if (nothing == nullptr) return nullptr;
+  PyObject* result = history_class->tp_new(history_class, nothing, nullptr);
+  Py_DECREF(nothing);
+  if (result == nullptr) return nullptr;
+  History* history = self_of(result);
+  history->series.start_with(kind, count_kind);
+  Py_INCREF(key);
+  history->key = key;
+  return result;
+}
+
+}  // namespace ringmeter::bindings

@@ -1,0 +1,32 @@
+// ringmeter._core.History: one Series as a Python object, base of ringmeter.HistoryBuffer.
+#pragma once
+
+#include <Python.h>
+
+#include "core/series.h"
+
+namespace ringmeter::bindings {
+
+// A hand-made type, not a pybind11 one: its methods are plain C method descriptors, which cost 20 ns a
+// call where pybind11's cost 150, and which torch.compile can be told about.
+struct History {
+  PyObject_HEAD
+  PyObject* key;  // the name under which a hub made it (str), or null
+  Series series;
+};
+
+// Makes the type. New reference, or null with an error set.
+PyObject* make_history_type();
+
+// Sets the class of the histories that hubs make: ringmeter.HistoryBuffer, once, at import. It must
+// derive from History and keep no state of its own, because hubs make instances without __init__.
+PyObject* set_history_class(PyObject* module, PyObject* history_class);
+
+// Whether `object` is exactly of that class, so that its update() is known to be ours.
+bool is_plain_history(PyObject* object);
+
+// A new, empty history of that class, with the dtypes that a history starting with these has. New
+// reference, or null with an error set.
+PyObject* new_history(PyObject* key, NumberKind kind, NumberKind count_kind);
+
+}  // namespace ringmeter::bindings

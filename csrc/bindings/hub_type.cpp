@@ -1,0 +1,291 @@
+#include "bindings/hub_type.h"
+
+#include <cstdint>
+#include <new>
+#include <vector>
+
+#include "bindings/history_type.h"
+#include "bindings/methods.h"
+#include "bindings/python_errors.h"
+#include "bindings/scalar.h"
+
+namespace ringmeter::bindings {
+
+namespace {
+
+// Two real dicts, which Python code may read, change and replace at any time: nothing is remembered
+// about them between calls.
+struct Hub {
+  PyObject_HEAD
+  PyObject* log_scalars;   // dict[str, HistoryBuffer]
+  PyObject* resumed_keys;  // dict[str, bool]
+};
+
+PyTypeObject* hub_base = nullptr;  // _core.Hub, set once
+
+Hub* self_of(PyObject* self) { return reinterpret_cast<Hub*>(self); }
+
+PyObject* hub_new(PyTypeObject* type, PyObject*, PyObject*) {
+  PyObject* self = type->tp_alloc(type, 0);
+  if (self == nullptr) return nullptr;
+  self_of(self)->log_scalars = PyDict_New();
+  self_of(self)->resumed_keys = PyDict_New();
+  if (self_of(self)->log_scalars == nullptr || self_of(self)->resumed_keys == nullptr) {
+    Py_DECREF(self);
+    return nullptr;
+  }
+  return self;
+}
+
+int hub_traverse(PyObject* self, visitproc visit, void* arg) {
+  Py_VISIT(self_of(self)->log_scalars);
+  Py_VISIT(self_of(self)->resumed_keys);
+  Py_VISIT(Py_TYPE(self));
+  return 0;
+}
+
+int hub_clear(PyObject* self) {
+  Py_CLEAR(self_of(self)->log_scalars);
+  Py_CLEAR(self_of(self)->resumed_keys);
+  return 0;
+}
+
+void hub_dealloc(PyObject* self) {
+  PyTypeObject* type = Py_TYPE(self);
+  PyObject_GC_UnTrack(self);
+  hub_clear(self);
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+
+// One scalar on its way into a hub: everything about it has been checked, nothing has been changed.
+struct Update {
+  PyObject* key;  // borrowed
+  Number value;
+  Number count;
+};
+
+bool check_key(PyObject* key) {
+  if (PyUnicode_Check(key)) return true;
+  raise("ArgumentTypeError", "key must be a str, got %R", key);
+  return false;
+}
+
+// Whether `resumed` is what the key was first used with. `known` tells whether it was used before.
+bool check_resumed(Hub* hub, PyObject* key, PyObject* resumed, bool* known) {
+  PyObject* before = PyDict_GetItemWithError(hub->resumed_keys, key);
+  *known = before != nullptr;
+  if (before == resumed) return true;
+  if (before == nullptr) return PyErr_Occurred() == nullptr;
+  const int was = PyObject_IsTrue(before);
+  const int now = PyObject_IsTrue(resumed);
+  if (was < 0 || now < 0) return false;
+  if (was == now) return true;
+  raise_for(key, "ArgumentError", "resumed must stay what it was, %s, got %s", was != 0 ? "True" : "False",
+            now != 0 ? "True" : "False");
+  return false;
+}
+
+// A buffer that the user made or subclassed: its own update() is called.
+bool update_foreign(PyObject* buffer, const Update& update) {
+  PyObject* value = to_python(update.value);
+  PyObject* count = to_python(update.count);
+  PyObject* done = value == nullptr || count == nullptr
+                       ? nullptr
+                       : PyObject_CallMethod(buffer, "update", "OO", value, count);
+  Py_XDECREF(value);
+  Py_XDECREF(count);
+  Py_XDECREF(done);
+  return done != nullptr;
+}
+
+bool push(PyObject* history, const Update& update) {
+  try {
+    reinterpret_cast<History*>(history)->series.push(update.value, update.count);
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+    return false;
+  }
+  return true;
+}
+
+// Records one checked scalar.
+bool apply(Hub* hub, const Update& update, PyObject* resumed, bool known) {
+  PyObject* buffer = PyDict_GetItemWithError(hub->log_scalars, update.key);
+  if (buffer != nullptr && is_plain_history(buffer)) {
+    if (!push(buffer, update)) return false;
+  } else if (buffer != nullptr) {
+    Py_INCREF(buffer);  // its update() may take it out of the dict
+    const bool done = update_foreign(buffer, update);
+    Py_DECREF(buffer);
+    if (!done) return false;
+  } else {
+    if (PyErr_Occurred() != nullptr) return false;
+    PyObject* fresh = new_history(update.key, update.value.kind, update.count.kind);
+    if (fresh == nullptr) return false;
+    const bool done = push(fresh, update) && PyObject_SetItem(hub->log_scalars, update.key, fresh) == 0;
+    Py_DECREF(fresh);
+    if (!done) return false;
+  }
+  return known || PyObject_SetItem(hub->resumed_keys, update.key, resumed) == 0;
+}
+
+PyObject* hub_update_scalar(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  static const char* const names[] = {"key", "value", "count", "resumed", nullptr};
+  static const Signature signature{"update_scalar", names, 4};
+  PyObject* given[4] = {};
+  if (!sort_arguments(signature, args, nargs, kwnames, given)) return nullptr;
+  if (given[0] == nullptr || given[1] == nullptr) {
+    return PyErr_Format(PyExc_TypeError, "update_scalar() missing required argument: '%s'",
+                        given[0] == nullptr ? "key" : "value");
+  }
+  Hub* hub = self_of(self);
+  PyObject* resumed = given[3] == nullptr ? Py_True : given[3];
+  Update update{given[0], {}, Number::integer(std::int64_t{1})};
+  bool known = false;
+  if (!check_key(update.key) || !read_value(given[1], update.key, &update.value) ||
+      (given[2] != nullptr && !read_count(given[2], update.key, true, &update.count)) ||
+      !check_resumed(hub, update.key, resumed, &known) || !apply(hub, update, resumed, known)) {
+    return nullptr;
+  }
+  Py_RETURN_NONE;
+}
+
+// `value`, or dict(value=..., count=...).
+bool read_entry(PyObject* key, PyObject* entry, Update* out) {
+  *out = {key, {}, Number::integer(std::int64_t{1})};
+  if (!PyDict_Check(entry)) return read_value(entry, key, &out->value);
+  PyObject* value = PyDict_GetItemString(entry, "value");
+  PyObject* count = PyDict_GetItemString(entry, "count");
+  if (value == nullptr) {
+    raise_for(key, "ArgumentError", "a dict must be dict(value=...) or dict(value=..., count=...), got %R",
+              entry);
+    return false;
+  }
+  return read_value(value, key, &out->value) &&
+         (count == nullptr || read_count(count, key, true, &out->count));
+}
+
+// All entries of the dict, read and checked. Reading may run Python code that changes the dict: its
+// items are held, and a change of size ends the call.
+bool read_entries(Hub* hub, PyObject* log_dict, PyObject* resumed, std::vector<Update>* updates,
+                  std::vector<bool>* known) {
+  const Py_ssize_t size = PyDict_GET_SIZE(log_dict);
+  updates->reserve(static_cast<std::size_t>(size));
+  Py_ssize_t position = 0;
+  PyObject* key = nullptr;
+  PyObject* entry = nullptr;
+  while (PyDict_Next(log_dict, &position, &key, &entry)) {
+    Update update{};
+    bool was_known = false;
+    Py_INCREF(key);
+    Py_INCREF(entry);
+    const bool ok = check_key(key) && read_entry(key, entry, &update) &&
+                    check_resumed(hub, key, resumed, &was_known);
+    Py_DECREF(entry);
+    if (!ok) {
+      Py_DECREF(key);
+      return false;
+    }
+    updates->push_back(update);  // owns the key from here on
+    known->push_back(was_known);
+    if (PyDict_GET_SIZE(log_dict) != size) {
+      PyErr_SetString(PyExc_RuntimeError, "log_dict changed size while it was read");
+      return false;
+    }
+  }
+  return true;
+}
+
+PyObject* hub_update_scalars(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  static const char* const names[] = {"log_dict", "resumed", nullptr};
+  static const Signature signature{"update_scalars", names, 2};
+  PyObject* given[2] = {};
+  if (!sort_arguments(signature, args, nargs, kwnames, given)) return nullptr;
+  if (given[0] == nullptr || !PyDict_Check(given[0])) {
+    return raise("ArgumentTypeError", "log_dict must be a dict, got %R",
+                 given[0] == nullptr ? Py_None : given[0]);
+  }
+  Hub* hub = self_of(self);
+  PyObject* resumed = given[1] == nullptr ? Py_True : given[1];
+  std::vector<Update> updates;
+  std::vector<bool> known;
+  bool done = read_entries(hub, given[0], resumed, &updates, &known);
+  for (std::size_t i = 0; i < updates.size(); ++i) {
+    done = done && apply(hub, updates[i], resumed, known[i]);
+    Py_DECREF(updates[i].key);
+  }
+  if (!done) return nullptr;
+  Py_RETURN_NONE;
+}
+
+template <PyObject* Hub::*kMember>
+PyObject* get_dict(PyObject* self, void*) {
+  PyObject* dict = self_of(self)->*kMember;
+  Py_INCREF(dict);
+  return dict;
+}
+
+template <PyObject* Hub::*kMember>
+int set_dict(PyObject* self, PyObject* value, void*) {
+  if (value == nullptr || !PyDict_Check(value)) {
+    PyErr_Format(PyExc_TypeError, "expected a dict, got %R", value == nullptr ? Py_None : value);
+    return -1;
+  }
+  PyObject* before = self_of(self)->*kMember;
+  Py_INCREF(value);
+  self_of(self)->*kMember = value;
+  Py_XDECREF(before);
+  return 0;
+}
+
+PyMethodDef methods[] = {
+    {"update_scalar", as_method(hub_update_scalar), METH_FASTCALL | METH_KEYWORDS,
+     "update_scalar($self, /, key, value, count=1, resumed=True)\n--\n\n"},
+    {"update_scalars", as_method(hub_update_scalars), METH_FASTCALL | METH_KEYWORDS,
+     "update_scalars($self, /, log_dict, resumed=True)\n--\n\n"},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+PyGetSetDef properties[] = {
+    {"_log_scalars", get_dict<&Hub::log_scalars>, set_dict<&Hub::log_scalars>, nullptr, nullptr},
+    {"_resumed_keys", get_dict<&Hub::resumed_keys>, set_dict<&Hub::resumed_keys>, nullptr, nullptr},
+    {nullptr, nullptr, nullptr, nullptr, nullptr},
+};
+
+PyType_Slot slots[] = {
+    {Py_tp_doc, const_cast<char*>("The scalars of a message hub; base of ringmeter.MessageHub.")},
+    {Py_tp_new, reinterpret_cast<void*>(hub_new)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(hub_dealloc)},
+    {Py_tp_traverse, reinterpret_cast<void*>(hub_traverse)},
+    {Py_tp_clear, reinterpret_cast<void*>(hub_clear)},
+    {Py_tp_methods, methods},
+    {Py_tp_getset, properties},
+    {0, nullptr},
+};
+
+PyType_Spec spec = {
+    "ringmeter._core.Hub",
+    static_cast<int>(sizeof(Hub)),
+    0,
+    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    slots,
+};
+
+}  // namespace
+
+PyObject* make_hub_type() {
+  PyObject* type = PyType_FromSpec(&spec);
+  hub_base = reinterpret_cast<PyTypeObject*>(type);
+  return type;
+}
+
+PyObject* set_hub_class(PyObject*, PyObject* cls) {
+  if (!PyType_Check(cls) || !PyType_IsSubtype(reinterpret_cast<PyTypeObject*>(cls), hub_base)) {
+    return PyErr_Format(PyExc_TypeError, "expected a subclass of Hub, got %R", cls);
+  }
+  if (!own_methods(reinterpret_cast<PyTypeObject*>(cls), methods)) return nullptr;
+  Py_RETURN_NONE;
+}
+
+}  // namespace ringmeter::bindings

@@ -1,0 +1,32 @@
+// ringmeter._core: a table of what it holds. Each entry has a file of its own.
+#include <pybind11/pybind11.h>
+
+#include "bindings/history_type.h"
+#include "bindings/hub_type.h"
+#include "bindings/register_format.h"
+#include "bindings/scalar.h"
+
+namespace py = pybind11;
+namespace rb = ringmeter::bindings;
+
+namespace {
+
+py::object steal_or_throw(PyObject* object) {
+  if (object == nullptr) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(object);
+}
+
+PyMethodDef set_history_class = {"set_history_class", rb::set_history_class, METH_O,
+                                 "set_history_class(cls, /)\n--\n\n"};
+PyMethodDef set_hub_class = {"set_hub_class", rb::set_hub_class, METH_O, "set_hub_class(cls, /)\n--\n\n"};
+
+}  // namespace
+
+PYBIND11_MODULE(_core, m) {
+  if (!rb::find_numpy_types()) throw py::error_already_set();
+  m.attr("History") = steal_or_throw(rb::make_history_type());
+  m.attr("Hub") = steal_or_throw(rb::make_hub_type());
+  m.attr("set_history_class") = steal_or_throw(PyCFunction_New(&set_history_class, nullptr));
+  m.attr("set_hub_class") = steal_or_throw(PyCFunction_New(&set_hub_class, nullptr));
+  rb::register_format(m);
+}

@@ -1,0 +1,178 @@
+#include "bindings/scalar.h"
+
+#include <cmath>
+#include <cstdint>
+
+#include "bindings/python_errors.h"
+#include "bindings/tensor_reader.h"
+
+namespace ringmeter::bindings {
+
+namespace {
+
+// Set once by find_numpy_types(); kept for the life of the process.
+PyTypeObject* float64_type = nullptr;
+PyObject* int64_type = nullptr;
+PyObject* uint64_type = nullptr;
+PyObject* bool_type = nullptr;
+bool float64_is_float = false;  // np.float64 objects are laid out as Python floats
+
+bool read_int(PyObject* value, Number* out) {
+  int overflow = 0;
+  const long long small = PyLong_AsLongLongAndOverflow(value, &overflow);
+  if (overflow == 0) {
+    *out = Number::integer(static_cast<std::int64_t>(small));
+    return small != -1 || PyErr_Occurred() == nullptr;
+  }
+  if (overflow > 0) {
+    const unsigned long long large = PyLong_AsUnsignedLongLong(value);
+    if (PyErr_Occurred() == nullptr) {
+      *out = Number::integer(static_cast<std::uint64_t>(large));
+      return true;
+    }
+    PyErr_Clear();
+  }
+  // Beyond 64 bits no integer dtype holds it: rounded to a float. Too large for that: OverflowError.
+  *out = Number::real(PyLong_AsDouble(value));
+  return PyErr_Occurred() == nullptr;
+}
+
+// The types that take no look-up. False, without an error, when it is none of them.
+bool read_builtin(PyObject* value, Number* out) {
+  if (PyFloat_Check(value)) {  // np.float64 is one
+    *out = Number::real(PyFloat_AS_DOUBLE(value));
+    return true;
+  }
+  if (PyBool_Check(value)) {
+    *out = Number::boolean(value == Py_True);
+    return true;
+  }
+  return PyLong_Check(value) && read_int(value, out);
+}
+
+// Everything else: ringmeter._scalars.as_number(value, key) gives a float, an int or a bool.
+bool read_in_python(PyObject* value, PyObject* key, Number* out) {
+  static PyObject* as_number = nullptr;  // set once, under the GIL
+  if (as_number == nullptr) {
+    PyObject* module = PyImport_ImportModule("ringmeter._scalars");
+    if (module == nullptr) return false;
+    as_number = PyObject_GetAttrString(module, "as_number");
+    Py_DECREF(module);
+    if (as_number == nullptr) return false;
+  }
+  PyObject* number =
+      PyObject_CallFunctionObjArgs(as_number, value, key == nullptr ? Py_None : key, nullptr);
+  if (number == nullptr) return false;
+  const bool read = read_builtin(number, out);
+  Py_DECREF(number);
+  return read;
+}
+
+PyObject* call_with(PyObject* type, PyObject* argument) {
+  if (argument == nullptr) return nullptr;
+  PyObject* result = PyObject_CallFunctionObjArgs(type, argument, nullptr);
+  Py_DECREF(argument);
+  return result;
+}
+
+PyObject* python_int(const Number& number) {
+  const double limit = 9223372036854775808.0;  // 2^63
+  const auto low = static_cast<std::int64_t>(number.low);
+  if (number.high >= -limit && number.high < limit) {
+    const auto high = static_cast<std::int64_t>(number.high);
+    if (low <= 0 ? high >= INT64_MIN - low : high <= INT64_MAX - low) return PyLong_FromLongLong(high + low);
+  }
+  // At or above 2^63, or a sum beyond 64 bits.
+  PyObject* high = PyLong_FromDouble(number.high);
+  PyObject* rest = PyLong_FromLongLong(low);
+  PyObject* sum = high == nullptr || rest == nullptr ? nullptr : PyNumber_Add(high, rest);
+  Py_XDECREF(high);
+  Py_XDECREF(rest);
+  return sum;
+}
+
+}  // namespace
+
+bool read_value(PyObject* value, PyObject* key, Number* out) {
+  if (PyFloat_CheckExact(value)) {
+    *out = Number::real(PyFloat_AS_DOUBLE(value));
+    return true;
+  }
+  if (read_builtin(value, out)) return true;
+  if (PyErr_Occurred() != nullptr) {
+    PyErr_Clear();
+    raise_for(key, "ScalarError", "value must fit a float64, got an int beyond 1.8e308");
+    return false;
+  }
+  if (read_tensor(value, out) == TensorRead::kOk) return true;
+  return read_in_python(value, key, out);
+}
+
+bool read_count(PyObject* count, PyObject* key, bool integer_only, Number* out) {
+  if (PyLong_CheckExact(count)) {
+    const long long value = PyLong_AsLongLong(count);
+    if (value != -1 || PyErr_Occurred() == nullptr) {
+      *out = Number::integer(static_cast<std::int64_t>(value));
+      return true;
+    }
+    PyErr_Clear();
+  } else if (PyFloat_Check(count) || PyLong_Check(count) || !integer_only ||
+             PyObject_HasAttrString(count, "item")) {
+    if (!read_value(count, key, out)) return false;
+    const bool whole = out->kind != NumberKind::kFloat;
+    if (std::isfinite(out->high) && (whole || !integer_only)) return true;
+  }
+  raise_for(key, "ScalarError", "count must be %s, got %R",
+            integer_only ? "an int" : "a finite number", count);
+  return false;
+}
+
+PyObject* to_numpy(double value) {
+  if (!float64_is_float) return call_with(reinterpret_cast<PyObject*>(float64_type), PyFloat_FromDouble(value));
+  PyObject* result = float64_type->tp_alloc(float64_type, 0);
+  if (result != nullptr) reinterpret_cast<PyFloatObject*>(result)->ob_fval = value;
+  return result;
+}
+
+PyObject* to_numpy(const Number& number) {
+  if (number.kind == NumberKind::kFloat) return to_numpy(number.high);
+  if (number.kind == NumberKind::kBool) {
+    return call_with(bool_type, PyBool_FromLong(number.high != 0.0));
+  }
+  PyObject* value = python_int(number);
+  if (value == nullptr) return nullptr;
+  int overflow = 0;
+  PyLong_AsLongLongAndOverflow(value, &overflow);
+  if (overflow == 0) return call_with(int64_type, value);
+  PyErr_Clear();
+  PyLong_AsUnsignedLongLong(value);
+  if (PyErr_Occurred() == nullptr) return call_with(uint64_type, value);
+  PyErr_Clear();
+  Py_DECREF(value);
+  return to_numpy(number.high);
+}
+
+PyObject* to_python(const Number& number) {
+  if (number.kind == NumberKind::kFloat) return PyFloat_FromDouble(number.high);
+  if (number.kind == NumberKind::kBool) return PyBool_FromLong(number.high != 0.0);
+  return python_int(number);
+}
+
+bool find_numpy_types() {
+  PyObject* numpy = PyImport_ImportModule("numpy");
+  if (numpy == nullptr) return false;
+  float64_type = reinterpret_cast<PyTypeObject*>(PyObject_GetAttrString(numpy, "float64"));
+  int64_type = PyObject_GetAttrString(numpy, "int64");
+  uint64_type = PyObject_GetAttrString(numpy, "uint64");
+  bool_type = PyObject_GetAttrString(numpy, "bool_");
+  Py_DECREF(numpy);
+  if (float64_type == nullptr || int64_type == nullptr || uint64_type == nullptr || bool_type == nullptr) {
+    return false;
+  }
+  // np.float64 derives from float, so it must begin like one; and it adds nothing.
+  float64_is_float = PyType_IsSubtype(float64_type, &PyFloat_Type) != 0 &&
+                     float64_type->tp_basicsize == PyFloat_Type.tp_basicsize;
+  return true;
+}
+
+}  // namespace ringmeter::bindings

@@ -1,0 +1,403 @@
+#include "core/ring.h"
+
+#include <algorithm>
+#include <new>
+#include <thread>
+
+namespace ringmeter {
+
+namespace {
+
+// A directory entry: the lap in the upper 22 bits, the chunk's address divided by 64 in the lower 42.
+// Zero leads nowhere. User-space addresses have 47 or 48 bits on every 64-bit system that we build for.
+constexpr unsigned kAddressBits = 42;
+constexpr std::uint64_t kLapMask = (std::uint64_t{1} << (64 - kAddressBits)) - 1;
+
+std::uint64_t make_entry(const Chunk* chunk, std::uint64_t lap) {
+  const auto address = static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(chunk)) >> 6;
+  if (address >> kAddressBits != 0) throw std::bad_alloc();
+  return (lap << kAddressBits) | address;
+}
+
+Chunk* chunk_of(std::uint64_t entry) {
+  const std::uint64_t address = (entry & ((std::uint64_t{1} << kAddressBits) - 1)) << 6;
+  return reinterpret_cast<Chunk*>(static_cast<std::uintptr_t>(address));
+}
+
+std::uint64_t lap_of(std::uint64_t entry) { return entry >> kAddressBits; }
+
+// Whether lap `a` comes after lap `b`, both modulo 2^22.
+bool is_later(std::uint64_t a, std::uint64_t b) {
+  const std::uint64_t distance = (a - b) & kLapMask;
+  return distance != 0 && distance <= kLapMask / 2;
+}
+
+// Fills a place that is set only once; racing callers get the same object. Throws std::bad_alloc.
+template <class T>
+T& install(std::atomic<T*>& place) {
+  auto fresh = std::make_unique<T>();
+  T* existing = nullptr;
+  // Release publishes the new object, acquire is for the one that was quicker.
+  if (place.compare_exchange_strong(existing, fresh.get(), std::memory_order_acq_rel,
+                                    std::memory_order_acquire)) {
+    return *fresh.release();
+  }
+  return *existing;
+}
+
+struct Division {
+  std::uint64_t quotient;
+  std::size_t remainder;
+};
+
+// 32-bit division takes half the time, and 2^32 chunks are 2^42 entries.
+inline Division divide(std::uint64_t number, std::size_t by) {
+  if (((number | by) >> 32) == 0) {
+    const auto a = static_cast<std::uint32_t>(number);
+    const auto b = static_cast<std::uint32_t>(by);
+    return {a / b, a % b};
+  }
+  return {number / by, static_cast<std::size_t>(number % by)};
+}
+
+std::size_t capacity_for(std::uint64_t min_entries) {
+  // One chunk for the newest entries, one so that kSlack holds, whatever their alignment.
+  return static_cast<std::size_t>((min_entries + kChunkSize - 1) / kChunkSize) + 2;
+}
+
+// Waits for another thread's next few instructions: its store is nanoseconds away, unless it was
+// put to sleep in between.
+class Spin {
+ public:
+  void once() {
+    if (++turns_ > 64) std::this_thread::yield();
+  }
+
+ private:
+  unsigned turns_ = 0;
+};
+
+}  // namespace
+
+inline Ring::Place Ring::place(std::uint64_t chunk_number) const {
+  if (chunk_number < capacity_) return {static_cast<std::size_t>(chunk_number), 0};  // the first lap
+  const Division division = divide(chunk_number, capacity_);
+  return {division.remainder, division.quotient & kLapMask};
+}
+
+Ring::Ring(std::uint64_t min_entries)
+    : capacity_(capacity_for(min_entries)),
+      page_count_((capacity_ + Page::kEntries - 1) / Page::kEntries),
+      value_cells_(capacity_),
+      count_cells_(capacity_),
+      pages_(new std::atomic<Page*>[page_count_]) {
+  for (std::size_t i = 0; i < page_count_; ++i) pages_[i].store(nullptr, std::memory_order_relaxed);
+}
+
+Ring::~Ring() {
+  for (std::size_t i = 0; i < page_count_; ++i) {
+    Page* page = pages_[i].load(std::memory_order_relaxed);
+    if (page == nullptr) continue;
+    for (auto& entry : page->entry) delete chunk_of(entry.load(std::memory_order_relaxed));
+    delete page;
+  }
+  for (auto& spare : spares_) delete spare.load(std::memory_order_relaxed);
+  Chunk* chunk = set_aside_.load(std::memory_order_relaxed);
+  while (chunk != nullptr) {
+    Chunk* next = chunk->next_set_aside;
+    delete chunk;
+    chunk = next;
+  }
+}
+
+Ring::Page& Ring::page(std::size_t index) {
+  Page* existing = pages_[index].load(std::memory_order_acquire);
+  return existing != nullptr ? *existing : install(pages_[index]);
+}
+
+Chunk* Ring::take_chunk() {
+  for (auto& spare : spares_) {
+    if (spare.load(std::memory_order_relaxed) == nullptr) continue;     // only a hint
+    Chunk* chunk = spare.exchange(nullptr, std::memory_order_acquire);  // matches keep_chunk()
+    if (chunk == nullptr) continue;
+    if (!chunk->was_live) return chunk;
+    if (chunk->all_landed()) {
+      chunk->reset();  // D
+      return chunk;
+    }
+    set_aside(chunk);
+  }
+  return new Chunk;
+}
+
+void Ring::keep_chunk(Chunk* chunk) {
+  for (auto& spare : spares_) {
+    Chunk* expected = nullptr;
+    if (spare.compare_exchange_strong(expected, chunk, std::memory_order_release,
+                                      std::memory_order_relaxed)) {
+      return;
+    }
+  }
+  if (chunk->was_live) {
+    set_aside(chunk);
+  } else {
+    delete chunk;
+  }
+}
+
+void Ring::retire(Chunk* chunk) {
+  chunk->was_live = true;  // ours alone since B took it out of the directory
+  keep_chunk(chunk);
+}
+
+void Ring::set_aside(Chunk* chunk) {
+  Chunk* top = set_aside_.load(std::memory_order_relaxed);
+  do {
+    chunk->next_set_aside = top;
+    // Release, matched by nobody: the stack is only read by the destructor.
+  } while (!set_aside_.compare_exchange_weak(top, chunk, std::memory_order_release,
+                                             std::memory_order_relaxed));
+}
+
+// The chunk of that number, or null when the ring has moved a lap past it.
+Chunk* Ring::find_or_install(std::uint64_t chunk_number) {
+  const Place where = place(chunk_number);
+  std::atomic<std::uint64_t>& entry = page(where.slot / Page::kEntries).entry[where.slot % Page::kEntries];
+  std::uint64_t seen = entry.load(std::memory_order_acquire);
+  Chunk* fresh = nullptr;
+  while (seen == 0 || lap_of(seen) != where.lap) {
+    if (seen != 0 && is_later(lap_of(seen), where.lap)) {
+      if (fresh != nullptr) keep_chunk(fresh);
+      return nullptr;
+    }
+    if (fresh == nullptr) fresh = take_chunk();
+    if (entry.compare_exchange_strong(seen, make_entry(fresh, where.lap), std::memory_order_acq_rel,
+                                      std::memory_order_acquire)) {  // B
+      if (seen != 0) retire(chunk_of(seen));
+      return fresh;
+    }
+  }
+  if (fresh != nullptr) keep_chunk(fresh);
+  return chunk_of(seen);
+}
+
+Chunk* Ring::writable(std::uint64_t chunk_number, bool with_count, bool with_low) {
+  Chunk* chunk = find_or_install(chunk_number);
+  if (chunk == nullptr) return nullptr;
+  if (with_count) chunk->counts();
+  if (with_low) chunk->lows();
+  return chunk;
+}
+
+// Takes all the memory that an append at `position` needs.
+void Ring::prepare(Position position, bool with_count, bool with_low) {
+  if (position % kChunkSize != 0 && !with_count && !with_low) return;  // made by an earlier append
+  writable(position / kChunkSize, with_count, with_low);
+}
+
+Position Ring::append(SlotBits bits, double low, double count) {
+  const bool with_count = count != Chunk::kDefaultCount;
+  const bool with_low = low != Chunk::kDefaultLow;
+  prepare(head(), with_count, with_low);
+
+  const Position ticket = head_.fetch_add(1, std::memory_order_relaxed);  // A
+  Chunk* chunk = nullptr;
+  // Normally prepared above. Only when other threads took tickets in between can this reach a new
+  // chunk and find no memory; the ticket is taken, so wait for some.
+  for (Spin spin;; spin.once()) {
+    try {
+      chunk = writable(ticket / kChunkSize, with_count, with_low);
+      break;
+    } catch (const std::bad_alloc&) {
+    }
+  }
+  if (chunk == nullptr) return ticket;  // a whole lap went by: this entry has left the ring already
+  const std::size_t index = ticket % kChunkSize;
+  // Relaxed: published by the slot's release below.
+  if (with_count) chunk->counts().value[index].store(count, std::memory_order_relaxed);
+  if (with_low) chunk->lows().value[index].store(low, std::memory_order_relaxed);
+  chunk->slots[index].store(bits, std::memory_order_release);  // C
+  return ticket;
+}
+
+void Ring::land(Position position, double value) {
+  Walk walk(*this, position / kChunkSize);
+  if (walk.find(position / kChunkSize) != Read::kOk) return;
+  // A pending slot keeps its chunk from being used again, so this cannot hit a later lap.
+  walk.chunk().slots[position % kChunkSize].store(encode(value), std::memory_order_release);  // C
+}
+
+Ring::Walk::Walk(const Ring& ring, std::uint64_t chunk_number)
+    : ring_(ring), number_(chunk_number), place_(ring.place(chunk_number)) {}
+
+Read Ring::Walk::find(std::uint64_t chunk_number) {
+  if (chunk_number == number_ && chunk_ != nullptr) return Read::kOk;
+  place_.slot += static_cast<std::size_t>(chunk_number - number_);
+  number_ = chunk_number;
+  if (place_.slot >= ring_.capacity_) place_ = ring_.place(chunk_number);
+  chunk_ = nullptr;
+  for (Spin spin;; spin.once()) {
+    const Page* page = ring_.pages_[place_.slot / Page::kEntries].load(std::memory_order_acquire);
+    if (page == nullptr) continue;
+    entry_ = &page->entry[place_.slot % Page::kEntries];
+    seen_ = entry_->load(std::memory_order_acquire);  // K
+    if (seen_ == 0) continue;
+    if (lap_of(seen_) == place_.lap) break;
+    if (is_later(lap_of(seen_), place_.lap)) return Read::kOvertaken;
+  }
+  chunk_ = chunk_of(seen_);
+  return Read::kOk;
+}
+
+CellTable::CellTable(std::size_t chunks) : mask_(0) {
+  while ((mask_ + 1) * kRunChunks < chunks) mask_ = mask_ * 2 + 1;
+  runs_.reset(new std::atomic<Cells*>[mask_ + 1]);
+  for (std::uint64_t i = 0; i <= mask_; ++i) runs_[i].store(nullptr, std::memory_order_relaxed);
+}
+
+CellTable::~CellTable() {
+  for (std::uint64_t i = 0; i <= mask_; ++i) delete runs_[i].load(std::memory_order_relaxed);
+}
+
+inline CellTable::Cells& CellTable::cells(std::uint64_t run_number) const {
+  std::atomic<Cells*>& place = runs_[run_number & mask_];
+  Cells* existing = place.load(std::memory_order_acquire);
+  if (existing != nullptr) return *existing;
+  return install(place);
+}
+
+inline SummaryCell& CellTable::cell(Level level, std::uint64_t number) const {
+  switch (level) {
+    case Level::kChunk: return cells(number / kRunChunks).chunk[number % kRunChunks];
+    case Level::kOctet: return cells(number / kFanOut).octet[number % kFanOut];
+    case Level::kRun: break;
+  }
+  return cells(number).run;
+}
+
+// Loads entries of one chunk.
+template <class Column>
+Read Ring::load(Walk* walk, Position first, std::size_t n, double* out) const {
+  const Read read = walk->find(first / kChunkSize);
+  if (read != Read::kOk) return read;
+  const Chunk& chunk = walk->chunk();
+  const std::size_t offset = first % kChunkSize;
+  for (std::size_t i = 0; i < n; ++i) {
+    const std::atomic<SlotBits>& slot = chunk.slots[offset + i];
+    SlotBits bits = slot.load(std::memory_order_acquire);  // L
+    if (!is_landed(bits)) {
+      for (Spin spin; bits == kEmpty; spin.once()) {
+        if (!walk->still()) return Read::kOvertaken;
+        bits = slot.load(std::memory_order_acquire);  // L
+      }
+      if (bits == kPending) return Read::kPending;
+    }
+    out[i] = Column::value(chunk, offset + i, bits);
+  }
+  return walk->still() ? Read::kOk : Read::kOvertaken;
+}
+
+template <class Column>
+Read Ring::leaf(Walk* walk, std::uint64_t number, Summary* out) const {
+  Read read = walk->find(number / kFanOut);
+  if (read != Read::kOk) return read;
+  LeafCells* leaves = Column::leaves(walk->chunk());
+  if (leaves == nullptr) {
+    // No count was given in this chunk. The summary of the values tells whether the leaf is complete.
+    read = leaf<Values>(walk, number, out);
+    if (read != Read::kOk) return read;
+    leaves = Column::leaves(walk->chunk());  // one may have been given in the meantime
+    if (leaves == nullptr) {
+      *out = Summary::of_ones(kLeafSize);
+      return walk->still() ? Read::kOk : Read::kOvertaken;
+    }
+  }
+  SummaryCell& cell = (*leaves)[number % kFanOut];
+  if (cell.load(number, out)) return Read::kOk;
+
+  double values[kLeafSize];
+  read = load<Column>(walk, number * kLeafSize, kLeafSize, values);
+  if (read != Read::kOk) return read;
+  *out = summarise(values, kLeafSize);
+  cell.store(number, *out);
+  return Read::kOk;
+}
+
+template <class Column, Level kLevel>
+Read Ring::block(Walk* walk, std::uint64_t number, Summary* out) const {
+  SummaryCell& cell = Column::cells(*this).cell(kLevel, number);
+  if (cell.load(number, out)) return Read::kOk;
+
+  constexpr std::size_t kPartSize =
+      kLevel == Level::kChunk ? kLeafSize : (kLevel == Level::kOctet ? kChunkSize : kOctetSize);
+  Piece parts[kFanOut];
+  for (std::size_t i = 0; i < kFanOut; ++i) {
+    parts[i].size = static_cast<double>(kPartSize);
+    const std::uint64_t part = number * kFanOut + i;
+    Read read;
+    if constexpr (kLevel == Level::kChunk) {
+      read = leaf<Column>(walk, part, &parts[i].summary);
+    } else if constexpr (kLevel == Level::kOctet) {
+      read = block<Column, Level::kChunk>(walk, part, &parts[i].summary);
+    } else {
+      read = block<Column, Level::kOctet>(walk, part, &parts[i].summary);
+    }
+    if (read != Read::kOk) return read;
+  }
+  *out = combine(parts, kFanOut);
+  cell.store(number, *out);
+  return Read::kOk;
+}
+
+template <class Column>
+Read Ring::gather(Range range, bool with_squares, Pieces* out) const {
+  Walk walk(*this, range.begin / kChunkSize);
+  for (Position at = range.begin; at < range.end;) {
+    const std::uint64_t left = range.end - at;
+    const auto fits = [&](std::size_t size) { return at % size == 0 && left >= size; };
+    std::size_t n = 0;
+    Read read = Read::kOk;
+    if (!fits(kLeafSize)) {
+      n = loose_from(at, range.end);
+      double values[kLeafSize];
+      read = load<Column>(&walk, at, n, values);
+      if (read == Read::kOk) *out->add(n) = with_squares ? summarise(values, n) : summarise_range(values, n);
+    } else if (!fits(kChunkSize)) {
+      n = kLeafSize;
+      read = leaf<Column>(&walk, at / n, out->add(n));
+    } else if (!fits(kOctetSize)) {
+      n = kChunkSize;
+      read = block<Column, Level::kChunk>(&walk, at / n, out->add(n));
+    } else if (!fits(kRunSize)) {
+      n = kOctetSize;
+      read = block<Column, Level::kOctet>(&walk, at / n, out->add(n));
+    } else {
+      n = kRunSize;
+      read = block<Column, Level::kRun>(&walk, at / n, out->add(n));
+    }
+    if (read != Read::kOk) return read;
+    at += n;
+  }
+  return Read::kOk;
+}
+
+Read Ring::copy(Range range, double* out, double* lows, double* counts) const {
+  Walk walk(*this, range.begin / kChunkSize);
+  for (Position at = range.begin; at < range.end;) {
+    const std::size_t offset = at % kChunkSize;
+    const auto n = static_cast<std::size_t>(std::min<std::uint64_t>(kChunkSize - offset, range.end - at));
+    const auto done = static_cast<std::size_t>(at - range.begin);
+    Read read = load<Values>(&walk, at, n, out + done);
+    if (read == Read::kOk && counts != nullptr) read = load<Counts>(&walk, at, n, counts + done);
+    if (read == Read::kOk && lows != nullptr) read = load<Lows>(&walk, at, n, lows + done);
+    if (read != Read::kOk) return read;
+    at += n;
+  }
+  return Read::kOk;
+}
+
+template Read Ring::gather<Ring::Values>(Range, bool, Pieces*) const;
+template Read Ring::gather<Ring::Counts>(Range, bool, Pieces*) const;
+template Read Ring::load<Ring::Values>(Walk*, Position, std::size_t, double*) const;  // for scan()
+
+}  // namespace ringmeter

@@ -1,0 +1,124 @@
+// One named history: a ring of numbers with counts, and exact statistics over any range of it.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <vector>
+
+#include "core/number.h"
+#include "core/ring.h"
+#include "core/select.h"
+
+namespace ringmeter {
+
+// Any thread may call anything. Invariants:
+//  1. Positions are the order of the pushes; what a position holds never changes once landed.
+//  2. kind() only ever grows (bool < int < float), as the dtype of a numpy array that is appended to.
+//  3. Statistics over a range depend on that range alone: they are the same whenever and by whomever
+//     they are asked, bit for bit.
+// The functions that fill in a result give Read::kOvertaken when part of the range has left the ring
+// and Read::kPending when part of it has not landed; the result is then void. Ranges must not be empty.
+class Series {
+ public:
+  // Reports the newest `max_length` > 0 numbers. The kinds are what kind() and count_kind() say before
+  // the first push: mmengine's empty history is an array of floats, and stays one.
+  Series(std::uint64_t max_length, NumberKind empty_kind, NumberKind empty_count_kind)
+      : max_length_(max_length), ring_(max_length), kind_(empty_kind), count_kind_(empty_count_kind) {}
+
+  // Sets what kind() and count_kind() say before the first push. Only while no other thread knows of
+  // the series.
+  void start_with(NumberKind kind, NumberKind count_kind) {
+    kind_.store(kind, std::memory_order_relaxed);
+    count_kind_.store(count_kind, std::memory_order_relaxed);
+  }
+
+  // Lock-free. Throws std::bad_alloc, and then nothing has changed.
+  Position push(const Number& value) {
+    promote_to(kind_, value.kind);
+    return push_slot(encode(value.high), value.low, 1.0);
+  }
+  Position push(const Number& value, const Number& count) {
+    promote_to(kind_, value.kind);
+    promote_to(count_kind_, count.kind);
+    return push_slot(encode(value.high), value.low, count.high);
+  }
+
+  // Takes a position now for a float whose value comes later, through land().
+  Position push_pending(double count = 1.0) {
+    promote_to(kind_, NumberKind::kFloat);
+    return push_slot(kPending, 0.0, count);
+  }
+  void land(Position position, double value) { ring_.land(position, value); }
+
+  Position position() const { return ring_.head(); }
+  std::uint64_t max_length() const { return max_length_; }
+  NumberKind kind() const { return kind_.load(std::memory_order_relaxed); }
+  NumberKind count_kind() const { return count_kind_.load(std::memory_order_relaxed); }
+
+  // The newest `size` entries, at most `max_length`, as they were at position `at`.
+  Range window(std::uint64_t size, Position at) const;
+
+  Read at(Position position, Number* out) const;
+  Read sum(Range range, Number* out) const;    // within 1 ulp of the correctly rounded sum
+  Read count(Range range, double* out) const;  // sum of the counts
+  Read mean(Range range, double* out) const;   // sum / count
+  Read minimum(Range range, Number* out) const;
+  Read maximum(Range range, Number* out) const;
+  Read std(Range range, double* out) const;  // sqrt(sum((value - mean)^2) / n), counts left out
+  Read median(Range range, double* out) const;
+
+  // By linear interpolation between the two nearest order statistics, `q` in [0, 1]: numpy's default,
+  // method 7 of Hyndman and Fan (1996).
+  Read quantile(Range range, double q, double* out) const;
+
+  // sum(s^i * value[i]) / sum(s^i) over the values from the newest (i = 0) back, s = `smoothing` in
+  // [0, 1): what pandas calls ewm(alpha=1 - s, adjust=True). Terms below 2^-60 of the newest are left
+  // out, so that a NaN does not stay in it for ever.
+  Read ema(Range range, double smoothing, double* out) const;
+
+  // Copies values, the low parts of wide integers, and counts; the last two may be null.
+  Read copy(Range range, double* values, double* lows, double* counts) const {
+    return ring_.copy(range, values, lows, counts);
+  }
+
+  // About how many entries of the range a statistic would have to look at one by one.
+  std::uint64_t unsummarised(Range range) const;
+
+ private:
+  Position push_slot(SlotBits bits, double low, double count);
+  struct Total;
+  template <class Column>
+  Read total(Range range, Total* out) const;
+  Read exact_sum(Range range, Number* out) const;
+  Read wide(Range range, std::vector<Number>* out) const;
+  bool has_wide_integers() const {
+    return has_lows_.load(std::memory_order_relaxed) && kind() == NumberKind::kInt;
+  }
+  Read select(Range range, std::uint64_t rank, Neighbours* out) const;
+  static void promote_to(std::atomic<NumberKind>& kind, NumberKind at_least);
+
+  const std::uint64_t max_length_;
+  Ring ring_;
+  // Relaxed throughout: flags that only ever rise, each set before the push that needs it takes its
+  // ticket; a reader that sees the slot (acquire) also sees them.
+  std::atomic<NumberKind> kind_;
+  std::atomic<NumberKind> count_kind_;
+  std::atomic<bool> has_counts_{false};
+  std::atomic<bool> has_lows_{false};
+  mutable std::atomic<Position> summarised_to_{0};  // a hint, relaxed
+};
+
+inline void Series::promote_to(std::atomic<NumberKind>& kind, NumberKind at_least) {
+  NumberKind now = kind.load(std::memory_order_relaxed);
+  while (now < at_least &&
+         !kind.compare_exchange_weak(now, at_least, std::memory_order_relaxed)) {
+  }
+}
+
+inline Position Series::push_slot(SlotBits bits, double low, double count) {
+  if (count != 1.0) has_counts_.store(true, std::memory_order_relaxed);
+  if (low != 0.0) has_lows_.store(true, std::memory_order_relaxed);
+  return ring_.append(bits, low, count);
+}
+
+}  // namespace ringmeter

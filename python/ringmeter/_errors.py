@@ -1,0 +1,23 @@
+"""The exceptions of ringmeter.
+
+Each derives from what a Python user would catch and from AssertionError, which is what mmengine raises
+in the same place.
+"""
+
+from __future__ import annotations
+
+
+class ScalarError(TypeError, ValueError, AssertionError):
+    """A value or count is not one real number. Nothing was recorded."""
+
+
+class ArgumentError(ValueError, AssertionError):
+    """An argument has the right type and a wrong value. Nothing was changed."""
+
+
+class ArgumentTypeError(TypeError, AssertionError):
+    """An argument has the wrong type. Nothing was changed."""
+
+
+class PendingError(RuntimeError):
+    """A value that the answer needs is still on its way from a device."""

@@ -1,0 +1,59 @@
+"""What may be recorded as a scalar: the cases that the C++ core leaves to Python.
+
+The core reads Python numbers, np.float64 and one-element CPU tensors itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ._errors import ScalarError
+
+
+def _error(key: str | None, problem: str) -> ScalarError:
+    where = '' if key is None else f'series {key!r}: '
+    return ScalarError(f'{where}value must be one real number, {problem}')
+
+
+def _number_of_elements(value: Any) -> int | None:
+    numel = getattr(value, 'numel', None)
+    if callable(numel):
+        return int(numel())
+    size = getattr(value, 'size', None)
+    return size if isinstance(size, int) else None
+
+
+def as_number(value: Any, key: str | None) -> float | int | bool:
+    """Return the one real number that ``value`` holds.
+
+    Args:
+        value: A numpy scalar or array of one element, a tensor of one element on any device, or anything
+            else with ``.item()`` or ``__dlpack__``.
+        key: The series that it is meant for, to be named in errors.
+
+    Raises:
+        ScalarError: ``value`` is not a number, is complex, has more or fewer than one element, or its
+            ``.item()`` raised.
+    """
+    if not hasattr(value, 'item'):
+        if not hasattr(value, '__dlpack__'):
+            raise _error(key, f'got {value!r} of type {type(value).__name__}')
+        try:
+            value = np.from_dlpack(value)
+        except Exception as error:
+            raise _error(key, f'but reading {type(value).__name__} raised {error!r}') from error
+    try:
+        elements = _number_of_elements(value)
+        number = value.item() if elements in (1, None) else None
+    except Exception as error:
+        raise _error(key, f'but {type(value).__name__}.item() raised {error!r}') from error
+    if elements not in (1, None):
+        shape = tuple(getattr(value, 'shape', ()))
+        raise _error(key, f'got {elements} elements (shape {shape})')
+    if isinstance(number, np.floating):  # longdouble stays itself
+        return float(number)
+    if isinstance(number, float | int):
+        return number
+    raise _error(key, f'got {number!r} of type {type(number).__name__}')

@@ -1,0 +1,102 @@
+"""Checkpoints without pickled classes: histories and infos as containers, numbers, strings and tensors.
+
+``torch.load`` with its default ``weights_only=True`` takes these as they are. Arrays become torch tensors
+when torch is loaded (compact in ``torch.save``) and bytes otherwise.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._errors import ArgumentError
+from .history_buffer import HistoryBuffer
+
+_ARRAY = '__ringmeter_array__'
+
+
+class NotPlainError(TypeError):
+    """A value has no plain form."""
+
+
+def _pack(array: NDArray[Any]) -> Any:
+    torch = sys.modules.get('torch')
+    return array.tobytes() if torch is None else torch.from_numpy(array)
+
+
+def _unpack(packed: Any, dtype: str) -> NDArray[Any]:
+    if isinstance(packed, bytes):
+        return np.frombuffer(packed, dtype=dtype)
+    return np.asarray(packed.numpy(), dtype=dtype)
+
+
+def pack_history(buffer: HistoryBuffer) -> dict[str, Any]:
+    """Return a history as plain data. Counts that are all 1 take no space."""
+    values, counts = buffer.data
+    return {
+        'log_history': _pack(values),
+        'dtype': values.dtype.name,
+        'count_history': None if (counts == 1).all() else _pack(counts),
+        'count_dtype': counts.dtype.name,
+        'max_length': buffer.max_length,
+    }
+
+
+def unpack_history(key: str, state: dict[str, Any]) -> HistoryBuffer:
+    """Return the history that :func:`pack_history` packed."""
+    buffer = HistoryBuffer()
+    try:
+        values = _unpack(state['log_history'], state['dtype'])
+        packed = state['count_history']
+        counts = (
+            np.ones(len(values), dtype=state['count_dtype'])
+            if packed is None
+            else _unpack(packed, state['count_dtype'])
+        )
+        if len(values) != len(counts):
+            raise ValueError(f'{len(values)} values and {len(counts)} counts')
+        buffer._fill(values, counts, state['max_length'], key)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ArgumentError(f'series {key!r}: not a history as state_dict() gives it: {error!r}') from error
+    return buffer
+
+
+def to_plain(value: Any) -> Any:
+    """Return ``value`` with every array, numpy number and container subclass replaced by plain data.
+
+    Raises:
+        NotPlainError: It holds something else.
+    """
+    if value is None or isinstance(value, bool | bytes):
+        return value
+    for base in (int, float, str):
+        if isinstance(value, base):
+            return base(value)
+    if isinstance(value, np.generic) and value.dtype.kind in 'biuf':
+        return value.item()
+    if isinstance(value, np.ndarray) and value.dtype.kind in 'biuf':
+        flat = np.ascontiguousarray(value).ravel().copy()
+        return {_ARRAY: _pack(flat), 'dtype': value.dtype.name, 'shape': list(value.shape)}
+    if isinstance(value, dict):
+        return {to_plain(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        items = [to_plain(item) for item in value]
+        return items if isinstance(value, list) else tuple(items)
+    torch = sys.modules.get('torch')
+    if torch is not None and isinstance(value, torch.Tensor):
+        return value.detach().clone()
+    raise NotPlainError(f'{type(value).__name__} has no plain form')
+
+
+def from_plain(value: Any) -> Any:
+    """Undo :func:`to_plain`. Other values come back as they are."""
+    if isinstance(value, dict):
+        if _ARRAY in value:
+            return _unpack(value[_ARRAY], value['dtype']).reshape(value['shape']).copy()
+        return type(value)((key, from_plain(item)) for key, item in value.items())
+    if type(value) in (list, tuple):
+        return type(value)(from_plain(item) for item in value)
+    return value

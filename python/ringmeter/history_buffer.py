@@ -1,0 +1,215 @@
+"""One named history of numbers, with statistics over any window of it."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import _core
+from ._errors import ArgumentError, ScalarError
+
+_KINDS = {'b': 0, 'i': 1, 'u': 1, 'f': 2}
+_DTYPES: tuple[type, ...] = (np.bool_, np.int64, np.float64)
+
+
+class HistoryBuffer(_core.History):
+    """The newest ``max_length`` values recorded under one name.
+
+    Recording takes the same time at any length and from any number of threads. Statistics are exact: a
+    sum is within 1 ulp of ``math.fsum``, and a NaN or infinity counts as long as it is in the window.
+
+    Every statistic takes ``at=position``, a number that :attr:`position` had earlier, and answers what it
+    would have answered then, as long as the values it needs are still in the ring: those of the last 1024
+    positions always are.
+
+    Args:
+        log_history: Values to begin with, bool, int or float.
+        count_history: Their counts, as many.
+        max_length: How many of the newest values are kept.
+
+    Raises:
+        ArgumentError: The lengths differ, or ``max_length`` is not at least 1.
+        ScalarError: The values or counts are not real numbers.
+
+    Examples:
+        >>> buffer = HistoryBuffer()
+        >>> for value in (1.0, 2.0, 6.0):
+        ...     buffer.update(value)
+        >>> float(buffer.mean()), float(buffer.mean(2)), float(buffer.max())
+        (3.0, 4.0, 6.0)
+        >>> float(buffer.mean(2, at=2))  # as it was before the third
+        1.5
+        >>> float(buffer.statistics('quantile', 0.5))
+        2.0
+    """
+
+    # Hubs make instances without calling __init__, so there is nothing here but what the core keeps.
+
+    _statistics_methods: ClassVar[dict[str, Callable[..., Any]]] = {}
+
+    def __init__(
+        self, log_history: ArrayLike = (), count_history: ArrayLike = (), max_length: int = 1_000_000
+    ) -> None:
+        values, counts = np.asarray(log_history).ravel(), np.asarray(count_history).ravel()
+        if len(values) != len(counts):
+            raise ArgumentError(
+                'log_history and count_history must be of equal length, '
+                f'got {len(values)} and {len(counts)}'
+            )
+        if max_length < 1:
+            raise ArgumentError(f'max_length must be at least 1, got {max_length!r}')
+        if len(values) > max_length:
+            warnings.warn(
+                f'The length of history buffer({len(values)}) exceeds the max_length({max_length}), '
+                'the first few elements will be ignored.',
+                stacklevel=2,
+            )
+        self._fill(values[-max_length:], counts[-max_length:], max_length, None)
+
+    def _fill(self, values: NDArray[Any], counts: NDArray[Any], max_length: int, key: str | None) -> None:
+        kinds = []
+        for name, array in (('log_history', values), ('count_history', counts)):
+            if array.dtype.kind not in _KINDS:
+                raise ScalarError(f'{name} must hold real numbers, got an array of {array.dtype}')
+            kinds.append(_KINDS[array.dtype.kind])
+        high, low = _split(values)
+        self._reset(max_length, kinds[0], kinds[1], key)
+        self._extend(high, low, np.ascontiguousarray(counts, dtype=np.float64))
+
+    @classmethod
+    def register_statistics(cls, method: Callable[..., Any]) -> Callable[..., Any]:
+        """Make a function available as ``statistics(method.__name__, ...)`` and in ``custom_cfg``.
+
+        It gets the buffer as its first argument and may read ``_log_history`` and ``_count_history``.
+
+        Raises:
+            ArgumentError: The name is one of mmengine's own four (``mean max min current``), or was
+                registered before.
+        """
+        name = method.__name__
+        if name in cls._statistics_methods and name not in _EXTRAS:
+            raise ArgumentError(f'statistic {name!r} must not be registered twice')
+        _EXTRAS.discard(name)
+        cls._statistics_methods[name] = method
+        return method
+
+    def statistics(self, method_name: str, *arg: Any, **kwargs: Any) -> Any:
+        """Call a statistic by its name, with the arguments that it takes.
+
+        Raises:
+            KeyError: There is no statistic of that name.
+        """
+        method = self._statistics_methods.get(method_name)
+        if method is None:
+            where = '' if self.key is None else f'series {self.key!r}: '
+            known = ', '.join(sorted(self._statistics_methods))
+            raise KeyError(f'{where}statistic must be one of {known}, got {method_name!r}')
+        if 'at' in kwargs and method_name not in _BUILT_IN:
+            return method(self.as_of(kwargs.pop('at')), *arg, **kwargs)
+        return method(self, *arg, **kwargs)
+
+    def as_of(self, position: int) -> HistoryBuffer:
+        """Return a copy of the history as it was at an earlier position.
+
+        Raises:
+            ArgumentError: The position is not between 0 and :attr:`position`, or is too far back.
+        """
+        values, counts = self._arrays(position)
+        copy = type(self)()
+        copy._fill(values, counts, self.max_length, self.key)
+        return copy
+
+    @property
+    def data(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Copies of the values and their counts, oldest first, in the dtype of the history."""
+        return self._arrays(None)
+
+    @property
+    def _log_history(self) -> NDArray[Any]:
+        return self._arrays(None)[0]
+
+    @property
+    def _count_history(self) -> NDArray[Any]:
+        return self._arrays(None)[1]
+
+    def _arrays(self, at: int | None) -> tuple[NDArray[Any], NDArray[Any]]:
+        n = len(self) if at is None else min(at, self.max_length)
+        high, low, counts = np.empty(n), np.empty(n), np.empty(n)
+        self._copy(at, high, low, counts)
+        kind, count_kind = self._kinds
+        values: NDArray[Any] = _join(high, low) if kind == 1 else high.astype(_DTYPES[kind], copy=False)
+        return values, counts.astype(_DTYPES[count_kind], copy=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (), self.__getstate__()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The names are mmengine's, so that its states load here as they are.
+        values, counts = self.data
+        registered = {
+            name: method
+            for name, method in self._statistics_methods.items()
+            if name not in _BUILT_IN and _is_importable(method)
+        }
+        return self.__dict__ | {
+            '_log_history': values,
+            '_count_history': counts,
+            'max_length': self.max_length,
+            'key': self.key,
+            'statistics_methods': registered,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        for name, method in state.pop('statistics_methods', {}).items():
+            self._statistics_methods.setdefault(name, method)
+        self._fill(
+            np.asarray(state.pop('_log_history')),
+            np.asarray(state.pop('_count_history')),
+            state.pop('max_length'),
+            state.pop('key', None),
+        )
+        self.__dict__.update(state)
+
+    def __repr__(self) -> str:
+        newest = f', current={self.current()}' if len(self) else ''
+        return f'{type(self).__name__}(key={self.key!r}, length={len(self)}{newest})'
+
+
+def _split(values: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Split integers into doubles and what those are short of; zero unless beyond 2**53."""
+    high = np.ascontiguousarray(values, dtype=np.float64)
+    low = np.zeros_like(high)
+    if values.dtype.kind in 'iu' and values.dtype.itemsize == 8 and np.any(np.abs(high) > 2.0**53):
+        rest = values & values.dtype.type(2047)  # the upper 53 bits are exact, and so are these 11
+        coarse = (values - rest).astype(np.float64)
+        low = rest.astype(np.float64) - (high - coarse)
+    return high, low
+
+
+def _join(high: NDArray[np.float64], low: NDArray[np.float64]) -> NDArray[Any]:
+    """Undo :func:`_split`: int64, or uint64 when a value takes that."""
+    if low.any() or (len(high) and np.abs(high).max() >= 2.0**63):
+        return np.array([int(h) + int(rest) for h, rest in zip(high, low, strict=True)])
+    return high.astype(np.int64)
+
+
+def _is_importable(method: Callable[..., Any]) -> bool:
+    found: Any = sys.modules.get(method.__module__)
+    for name in method.__qualname__.split('.'):
+        found = getattr(found, name, None)
+    return found is method
+
+
+_core.set_history_class(HistoryBuffer)
+
+_NAMES = ('current', 'mean', 'min', 'max', 'median', 'sum', 'std', 'ema', 'quantile', 'count')
+_BUILT_IN = frozenset(_NAMES)
+# Names that mmengine leaves free: code written for it may register its own.
+_EXTRAS = set(_NAMES) - {'current', 'mean', 'min', 'max'}
+HistoryBuffer._statistics_methods.update({name: getattr(HistoryBuffer, name) for name in _NAMES})
