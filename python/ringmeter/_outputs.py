@@ -29,6 +29,12 @@ def make_logger(name: str, work_dir: str | Path | None, timestamp: str) -> loggi
     return logger
 
 
+def close_handlers(logger: logging.Logger) -> None:
+    """Close what :func:`make_logger` opened."""
+    for handler in logger.handlers:
+        handler.close()
+
+
 class ScalarsFile:
     """Appends records to ``vis_data/scalars.json``, one JSON object a line, as mmengine does.
 

@@ -58,8 +58,7 @@ class HistoryBuffer(_core.History):
         values, counts = np.asarray(log_history).ravel(), np.asarray(count_history).ravel()
         if len(values) != len(counts):
             raise ArgumentError(
-                'log_history and count_history must be of equal length, '
-                f'got {len(values)} and {len(counts)}'
+                f'log_history and count_history must be of equal length, got {len(values)} and {len(counts)}'
             )
         if max_length < 1:
             raise ArgumentError(f'max_length must be at least 1, got {max_length!r}')

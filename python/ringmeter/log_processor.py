@@ -15,6 +15,7 @@ from ._errors import ArgumentError, ArgumentTypeError
 from .history_buffer import HistoryBuffer
 
 _MODES = ('train', 'val', 'test')
+_NAMED_WINDOWS = ('epoch', 'global', 'interval')
 
 
 class LogProcessor:
@@ -81,7 +82,11 @@ class LogProcessor:
             raise ArgumentError(f'mode must be one of {", ".join(_MODES)}, got {mode!r}')
         custom_cfg = self._parse_windows_size(runner, batch_idx, self.custom_cfg)
         log_tag = self._collect_scalars(custom_cfg, runner, mode)
-        tag = self._collect_scalars(custom_cfg, runner, mode, True) if self.log_with_hierarchy else dict(log_tag)
+        tag = (
+            self._collect_scalars(custom_cfg, runner, mode, True)
+            if self.log_with_hierarchy
+            else dict(log_tag)
+        )
         self._mark_reported(runner, mode)
 
         lr_tag = {}
@@ -229,7 +234,7 @@ class LogProcessor:
 
     def _check_custom_cfg(self) -> None:
         _check_window(self.window_size, ('global', 'interval'), 'window_size')
-        named = ('epoch', 'global', 'interval') if self.by_epoch else ('global', 'interval')
+        named = _NAMED_WINDOWS if self.by_epoch else ('global', 'interval')
         names = set()
         for cfg in self.custom_cfg:
             for required in ('data_src', 'method_name'):
@@ -238,9 +243,7 @@ class LogProcessor:
             _check_window(cfg.get('window_size'), named, f'custom_cfg for {cfg["data_src"]!r}: window_size')
             name = cfg.get('log_name', cfg['data_src'])
             if name in names:
-                raise ArgumentError(
-                    f'custom_cfg for {cfg["data_src"]!r}: log_name must differ between rules, got {name!r} twice'
-                )
+                raise ArgumentError(f'custom_cfg: log_name must differ between rules, got {name!r} twice')
             names.add(name)
 
     def _parse_windows_size(
@@ -250,12 +253,13 @@ class LogProcessor:
         parsed = []
         for cfg in self.custom_cfg if custom_cfg is None else custom_cfg:
             window = cfg.get('window_size')
-            _check_window(window, ('epoch', 'global', 'interval'), f'custom_cfg for {cfg["data_src"]!r}: window_size')
+            _check_window(window, _NAMED_WINDOWS, f'custom_cfg for {cfg["data_src"]!r}: window_size')
             if window == 'epoch':
-                cfg = cfg | {'window_size': batch_idx + 1}
+                parsed.append(cfg | {'window_size': batch_idx + 1})
             elif window == 'global':
-                cfg = cfg | {'window_size': runner.iter + 1}
-            parsed.append(cfg)
+                parsed.append(cfg | {'window_size': runner.iter + 1})
+            else:
+                parsed.append(cfg)
         return parsed
 
     @staticmethod

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._errors import ArgumentError, ArgumentTypeError
-from ._outputs import ScalarsFile, make_logger
+from ._outputs import ScalarsFile, close_handlers, make_logger
 from .log_processor import LogProcessor
 from .message_hub import MessageHub
 
@@ -36,7 +37,7 @@ class LoopLogger:
             after the first appear as ``<name>.lr``, by the group's ``'name'`` or ``group<i>``.
         max_epochs: Number of epochs of the run.
         max_iters: Number of iterations of the run.
-        interval: A line every so many iterations, for an epoch of fewer one at its end.
+        interval: A line every so many iterations; an epoch of fewer has one at its end.
         window_size: As in :class:`LogProcessor`.
         custom_cfg: As in :class:`LogProcessor`.
         work_dir: Where ``<timestamp>.log`` and ``vis_data/scalars.json`` go; none are written without.
@@ -96,6 +97,8 @@ class LoopLogger:
         self._rates = _LearningRates(optimizer)
         timestamp = time.strftime('%Y%m%d_%H%M%S')
         self.logger = logger or make_logger(name, work_dir, timestamp)
+        if logger is None:
+            weakref.finalize(self, close_handlers, self.logger)
         self._scalars_file = None if work_dir is None else ScalarsFile(Path(work_dir), self.logger)
         self.message_hub = MessageHub.get_instance(_free_name(name))
 
@@ -145,7 +148,7 @@ class LoopLogger:
             seconds += iter_seconds
             assert self.max_iters is not None
             info['eta'] = seconds / (self.iter - first_iter + 1) * (self.max_iters - self.iter - 1)
-            if self._is_due(batch_idx if self.log_processor.by_epoch else self.iter, loop):
+            if self._is_due(batch_idx, loop):
                 self._write(*self.log_processor.get_log_after_iter(self, batch_idx, 'train'), self.iter + 1)
             self.iter += 1
             return not self._is_done()
@@ -232,11 +235,11 @@ class LoopLogger:
         return self.max_iters is not None and self.iter >= self.max_iters
 
     def _is_due(self, batch_idx: int, loop: _Loop) -> bool:
-        if (batch_idx + 1) % self.interval == 0:
-            return True
-        # As mmengine's LoggerHook: the end of an epoch has a line only if nothing else would have one.
-        size = loop.size
-        return size is not None and size <= self.interval and (batch_idx + 1) % size == 0
+        if not self.log_processor.by_epoch:
+            return (self.iter + 1) % self.interval == 0
+        # As mmengine's LoggerHook: an epoch with no other line has one at its end.
+        is_last_of_few = batch_idx + 1 == loop.size and loop.size <= self.interval
+        return (batch_idx + 1) % self.interval == 0 or is_last_of_few
 
     def _run(
         self, loop: _Loop, mode: str, before: Callable[[], None], after: Callable[[int, float], bool]
@@ -276,7 +279,9 @@ class LoopLogger:
         self._set_info(eta=0.0)
         yield from self._run(loop, mode, lambda: None, after)
         view = _EpochView(self, mode, starts)
-        tag, line = self.log_processor.get_log_after_epoch(view, len(loop) - 1, mode, with_non_scalar=mode == 'test')
+        tag, line = self.log_processor.get_log_after_epoch(
+            view, len(loop) - 1, mode, with_non_scalar=mode == 'test'
+        )
         self._write(tag, line, self.epoch if self.log_processor.by_epoch else self.iter)
 
     def _set_info(self, **infos: Any) -> None:
@@ -316,7 +321,9 @@ class _LearningRates:
     """The learning rates of one or several optimizers, under the keys that they are recorded by."""
 
     def __init__(self, optimizer: Any) -> None:
-        named = optimizer if isinstance(optimizer, Mapping) else {'': optimizer} if optimizer is not None else {}
+        named = (
+            optimizer if isinstance(optimizer, Mapping) else {'': optimizer} if optimizer is not None else {}
+        )
         for name, each in named.items():
             if not hasattr(each, 'param_groups'):
                 where = f'optimizer[{name!r}]' if name else 'optimizer'
@@ -362,7 +369,7 @@ class _EpochBuffer:
     def current(self) -> Any:
         return self._buffer.mean(self._size)
 
-    def mean(self, window_size: Any = None) -> Any:
+    def mean(self, _: Any = None) -> Any:
         return self._buffer.mean(self._size)
 
     def statistics(self, method_name: str, **kwargs: Any) -> Any:

@@ -82,7 +82,7 @@ class MessageHub(_core.Hub, ManagerMixin):
         Raises:
             KeyError: Nothing was recorded under that key. Names keys that are spelled alike.
         """
-        buffer = self._log_scalars.get(key)
+        buffer: HistoryBuffer | None = self._log_scalars.get(key)
         if buffer is None:
             import difflib  # only on the way to an error
 
