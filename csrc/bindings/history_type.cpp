@@ -174,31 +174,6 @@ struct Window {
   Position at = 0;
 };
 
-bool read_window_size(History* history, PyObject* given, std::uint64_t* out) {
-  if (given == nullptr || given == Py_None) return true;
-  if (PyUnicode_Check(given)) {
-    if (PyUnicode_CompareWithASCIIString(given, "global") == 0) return true;
-    raise_for(history->key, "ArgumentError",
-              "window_size must be an int, 'global' or None, got %R ('epoch' and 'interval' are for "
-              "LogProcessor's custom_cfg)",
-              given);
-    return false;
-  }
-  if (!PyIndex_Check(given)) {
-    raise_for(history->key, "ArgumentTypeError", "window_size must be an int, 'global' or None, got %R",
-              given);
-    return false;
-  }
-  const Py_ssize_t size = PyNumber_AsSsize_t(given, nullptr);  // clipped
-  if (size == -1 && PyErr_Occurred() != nullptr) return false;
-  if (size < 1) {
-    raise_for(history->key, "ArgumentError", "window_size must be at least 1, got %R", given);
-    return false;
-  }
-  *out = static_cast<std::uint64_t>(size);
-  return true;
-}
-
 bool read_at(History* history, PyObject* given, Window* out) {
   if (given == nullptr || given == Py_None) return true;
   const Position head = history->series.position();
@@ -279,19 +254,26 @@ bool read_window(History* history, const char* method, PyObject* const* args, Py
   static const char* const names[] = {"window_size", "at", nullptr};
   PyObject* given[2] = {};
   return sort_arguments({method, names, 1}, args, nargs, kwnames, given) &&
-         read_window_size(history, given[0], &out->size) && read_at(history, given[1], out);
+         read_window_size(history->key, given[0], &out->size) && read_at(history, given[1], out);
 }
 
 // ---- statistics ----
+
+// A short cut for the most asked question. Null without an error when it takes the long way.
+PyObject* newest(History* history) {
+  const Position head = history->series.position();
+  Number number;
+  const bool answered = head != 0 && history->series.at(head - 1, &number) == Read::kOk;
+  return answered ? to_numpy(number) : nullptr;
+}
 
 PyObject* history_current(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   static const char* const names[] = {"at", nullptr};
   static const Signature signature{"current", names, 0};
   History* history = self_of(self);
-  if (nargs == 0 && kwnames == nullptr) {  // short cut for the most asked question
-    const Position head = history->series.position();
-    Number newest;
-    if (head != 0 && history->series.at(head - 1, &newest) == Read::kOk) return to_numpy(newest);
+  if (nargs == 0 && kwnames == nullptr) {
+    PyObject* number = newest(history);
+    if (number != nullptr || PyErr_Occurred() != nullptr) return number;
   }
   PyObject* given[1] = {};
   Window window;
@@ -353,11 +335,8 @@ PyObject* history_median(PyObject* self, PyObject* const* args, Py_ssize_t nargs
   return float_statistic<&Series::median>(self, "median", EveryEntry{}, args, nargs, kwnames);
 }
 
-// Empty histories have these: 0 / 0, and sums of nothing.
-PyObject* history_mean(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
-  History* history = self_of(self);
-  Window window;
-  if (!read_window(history, "mean", args, nargs, kwnames, &window)) return nullptr;
+// Empty histories have a mean, a sum and a count too: 0 / 0, and sums of nothing.
+PyObject* mean(History* history, const Window& window) {
   double result = 0.0;
   const bool answered = answer(history, window, UnsummarisedEntries{history->series}, [&](Range range) {
     if (range.size() != 0) return history->series.mean(range, &result);
@@ -365,6 +344,12 @@ PyObject* history_mean(PyObject* self, PyObject* const* args, Py_ssize_t nargs, 
     return Read::kOk;
   });
   return answered ? to_numpy(result) : nullptr;
+}
+
+PyObject* history_mean(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  Window window;
+  if (!read_window(self_of(self), "mean", args, nargs, kwnames, &window)) return nullptr;
+  return mean(self_of(self), window);
 }
 
 PyObject* history_sum(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
@@ -415,7 +400,7 @@ PyObject* history_quantile(PyObject* self, PyObject* const* args, Py_ssize_t nar
     return PyErr_Format(PyExc_TypeError, "quantile() missing required argument: 'q'");
   }
   if (!read_fraction(history, "q", given[0], false, &q) ||
-      !read_window_size(history, given[1], &window.size) || !read_at(history, given[2], &window) ||
+      !read_window_size(history->key, given[1], &window.size) || !read_at(history, given[2], &window) ||
       is_empty(history, window, "quantile")) {
     return nullptr;
   }
@@ -433,7 +418,7 @@ PyObject* history_ema(PyObject* self, PyObject* const* args, Py_ssize_t nargs, P
   Window window;
   double smoothing = 0.9;
   if (!sort_arguments(signature, args, nargs, kwnames, given) ||
-      !read_window_size(history, given[0], &window.size) ||
+      !read_window_size(history->key, given[0], &window.size) ||
       (given[1] != nullptr && !read_fraction(history, "smoothing", given[1], true, &smoothing)) ||
       !read_at(history, given[2], &window) || is_empty(history, window, "ema")) {
     return nullptr;
@@ -571,6 +556,40 @@ PyObject* set_history_class(PyObject*, PyObject* cls) {
   history_class = reinterpret_cast<PyTypeObject*>(cls);
   Py_RETURN_NONE;
 }
+
+bool read_window_size(PyObject* key, PyObject* given, std::uint64_t* out) {
+  *out = kAll;
+  if (given == nullptr || given == Py_None) return true;
+  if (PyUnicode_Check(given)) {
+    if (PyUnicode_CompareWithASCIIString(given, "global") == 0) return true;
+    raise_for(key, "ArgumentError",
+              "window_size must be an int, 'global' or None, got %R ('epoch' and 'interval' are for "
+              "LogProcessor's custom_cfg)",
+              given);
+    return false;
+  }
+  if (!PyIndex_Check(given)) {
+    raise_for(key, "ArgumentTypeError", "window_size must be an int, 'global' or None, got %R",
+              given);
+    return false;
+  }
+  const Py_ssize_t size = PyNumber_AsSsize_t(given, nullptr);  // clipped
+  if (size == -1 && PyErr_Occurred() != nullptr) return false;
+  if (size < 1) {
+    raise_for(key, "ArgumentError", "window_size must be at least 1, got %R", given);
+    return false;
+  }
+  *out = static_cast<std::uint64_t>(size);
+  return true;
+}
+
+PyObject* mean_of(PyObject* history, std::uint64_t window_size) {
+  Window window;
+  window.size = window_size;
+  return mean(self_of(history), window);
+}
+
+PyObject* current_of(PyObject* history) { return history_current(history, nullptr, 0, nullptr); }
 
 bool is_plain_history(PyObject* object) { return Py_TYPE(object) == history_class; }
 

@@ -29,4 +29,12 @@ bool is_plain_history(PyObject* object);
 // reference, or null with an error set.
 PyObject* new_history(PyObject* key, NumberKind kind, NumberKind count_kind);
 
+// mean(window_size) and current() of a plain history. New references, or null with an error set.
+PyObject* mean_of(PyObject* history, std::uint64_t window_size);
+PyObject* current_of(PyObject* history);
+
+// A window_size argument as a number of entries: an int, 'global', None, or null for all. False with an
+// error set.
+bool read_window_size(PyObject* key, PyObject* given, std::uint64_t* out);
+
 }  // namespace ringmeter::bindings

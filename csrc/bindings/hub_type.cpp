@@ -13,11 +13,12 @@ namespace ringmeter::bindings {
 
 namespace {
 
-// Two real dicts, which Python code may read, change and replace at any time: nothing is remembered
+// Real dicts, which Python code may read, change and replace at any time: nothing is remembered
 // about them between calls.
 struct Hub {
   PyObject_HEAD
   PyObject* log_scalars;   // dict[str, HistoryBuffer]
+  PyObject* runtime_info;  // dict[str, Any]: only kept here, so that reading it costs no Python call
   PyObject* resumed_keys;  // dict[str, bool]
 };
 
@@ -29,8 +30,10 @@ PyObject* hub_new(PyTypeObject* type, PyObject*, PyObject*) {
   PyObject* self = type->tp_alloc(type, 0);
   if (self == nullptr) return nullptr;
   self_of(self)->log_scalars = PyDict_New();
+  self_of(self)->runtime_info = PyDict_New();
   self_of(self)->resumed_keys = PyDict_New();
-  if (self_of(self)->log_scalars == nullptr || self_of(self)->resumed_keys == nullptr) {
+  if (self_of(self)->log_scalars == nullptr || self_of(self)->runtime_info == nullptr ||
+      self_of(self)->resumed_keys == nullptr) {
     Py_DECREF(self);
     return nullptr;
   }
@@ -39,6 +42,7 @@ PyObject* hub_new(PyTypeObject* type, PyObject*, PyObject*) {
 
 int hub_traverse(PyObject* self, visitproc visit, void* arg) {
   Py_VISIT(self_of(self)->log_scalars);
+  Py_VISIT(self_of(self)->runtime_info);
   Py_VISIT(self_of(self)->resumed_keys);
   Py_VISIT(Py_TYPE(self));
   return 0;
@@ -46,6 +50,7 @@ int hub_traverse(PyObject* self, visitproc visit, void* arg) {
 
 int hub_clear(PyObject* self) {
   Py_CLEAR(self_of(self)->log_scalars);
+  Py_CLEAR(self_of(self)->runtime_info);
   Py_CLEAR(self_of(self)->resumed_keys);
   return 0;
 }
@@ -248,7 +253,12 @@ PyMethodDef methods[] = {
 };
 
 PyGetSetDef properties[] = {
+    {"log_scalars", get_dict<&Hub::log_scalars>, nullptr, "The histories by key: the dict itself, no copy.",
+     nullptr},
+    {"runtime_info", get_dict<&Hub::runtime_info>, nullptr,
+     "The information by key: the dict itself, no copy.", nullptr},
     {"_log_scalars", get_dict<&Hub::log_scalars>, set_dict<&Hub::log_scalars>, nullptr, nullptr},
+    {"_runtime_info", get_dict<&Hub::runtime_info>, set_dict<&Hub::runtime_info>, nullptr, nullptr},
     {"_resumed_keys", get_dict<&Hub::resumed_keys>, set_dict<&Hub::resumed_keys>, nullptr, nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };

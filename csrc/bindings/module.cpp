@@ -3,7 +3,7 @@
 
 #include "bindings/history_type.h"
 #include "bindings/hub_type.h"
-#include "bindings/register_format.h"
+#include "bindings/line_functions.h"
 #include "bindings/scalar.h"
 
 namespace py = pybind11;
@@ -28,5 +28,5 @@ PYBIND11_MODULE(_core, m) {
   m.attr("Hub") = steal_or_throw(rb::make_hub_type());
   m.attr("set_history_class") = steal_or_throw(PyCFunction_New(&set_history_class, nullptr));
   m.attr("set_hub_class") = steal_or_throw(PyCFunction_New(&set_hub_class, nullptr));
-  rb::register_format(m);
+  if (PyModule_AddFunctions(m.ptr(), rb::line_functions) != 0) throw py::error_already_set();
 }

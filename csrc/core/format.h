@@ -1,6 +1,7 @@
 // Numbers as Python's format() writes them.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 namespace ringmeter {
@@ -10,5 +11,8 @@ void append_fixed(std::string* out, double value, int digits);
 
 // Appends f"{value:.{digits}e}".
 void append_scientific(std::string* out, double value, int digits);
+
+// Appends str(datetime.timedelta(seconds=seconds)): "0:01:05", "2 days, 3:04:05".
+void append_duration(std::string* out, std::int64_t seconds);
 
 }  // namespace ringmeter

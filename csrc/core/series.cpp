@@ -11,30 +11,28 @@ namespace ringmeter {
 
 namespace {
 
+constexpr std::size_t kFew = 32;
+
 bool less(const Number& a, const Number& b) {
   return a.high < b.high || (a.high == b.high && a.low < b.low);
 }
 
 }  // namespace
 
-// Sum and range of all pieces of a range.
+// Sum and range of all that was added.
 struct Series::Total {
-  Pieces pieces;
   CompensatedSum sum;
   double magnitude = 0.0;  // an upper bound for the sum of |value|
   double minimum = std::numeric_limits<double>::infinity();
   double maximum = -std::numeric_limits<double>::infinity();
   bool has_nan = false;
 
-  void add_up() {
-    for (const Piece& piece : pieces) {
-      const Summary& part = piece.summary;
-      sum.add(part.sum, part.sum_low);
-      magnitude += piece.size * std::max(std::fabs(part.minimum), std::fabs(part.maximum));
-      has_nan = has_nan || std::isnan(part.minimum);
-      minimum = std::min(minimum, part.minimum);
-      maximum = std::max(maximum, part.maximum);
-    }
+  void add(const Summary& part, double size) {
+    sum.add(part.sum, part.sum_low);
+    magnitude += size * std::max(std::fabs(part.minimum), std::fabs(part.maximum));
+    has_nan = has_nan || std::isnan(part.minimum);
+    minimum = std::min(minimum, part.minimum);
+    maximum = std::max(maximum, part.maximum);
   }
 
   // Whether the compensated sum is within 1 ulp of the exact one. Its error is below 2^-90 of the sum
@@ -57,13 +55,24 @@ std::uint64_t Series::unsummarised(Range range) const {
 
 template <class Column>
 Read Series::total(Range range, Total* out) const {
-  const Read read = ring_.gather<Column>(range, false, &out->pieces);
+  Pieces pieces;
+  const Read read = ring_.gather<Column>(range, false, &pieces);
   if (read != Read::kOk) return read;
-  out->add_up();
+  for (const Piece& piece : pieces) out->add(piece.summary, piece.size);
   const Position done = summarised_to_.load(std::memory_order_relaxed);
   if (range.begin <= done && range.end > done) {
     summarised_to_.store(range.end, std::memory_order_relaxed);
   }
+  return read;
+}
+
+Read Series::total_of_values(Range range, Total* out) const {
+  if (range.size() > kFew) return total<Ring::Values>(range, out);
+  double values[kFew];  // no use for summaries
+  const Read read = ring_.copy(range, values, nullptr, nullptr);
+  if (read != Read::kOk) return read;
+  const auto n = static_cast<std::size_t>(range.size());
+  out->add(summarise_range(values, n), static_cast<double>(n));
   return read;
 }
 
@@ -78,7 +87,7 @@ Read Series::at(Position position, Number* out) const {
 
 Read Series::sum(Range range, Number* out) const {
   Total sums;
-  const Read read = total<Ring::Values>(range, &sums);
+  const Read read = total_of_values(range, &sums);
   if (read != Read::kOk) return read;
   if (has_wide_integers() || !sums.is_certain()) return exact_sum(range, out);
   CompensatedSum sum = sums.sum;
@@ -133,7 +142,7 @@ Read Series::minimum(Range range, Number* out) const {
     return read;
   }
   Total range_of;
-  const Read read = total<Ring::Values>(range, &range_of);
+  const Read read = total_of_values(range, &range_of);
   *out = {range_of.has_nan ? decode(kNan) : range_of.minimum, 0.0, kind()};
   return read;
 }
@@ -146,7 +155,7 @@ Read Series::maximum(Range range, Number* out) const {
     return read;
   }
   Total range_of;
-  const Read read = total<Ring::Values>(range, &range_of);
+  const Read read = total_of_values(range, &range_of);
   *out = {range_of.has_nan ? decode(kNan) : range_of.maximum, 0.0, kind()};
   return read;
 }

@@ -89,6 +89,7 @@ class Series {
   struct Total;
   template <class Column>
   Read total(Range range, Total* out) const;
+  Read total_of_values(Range range, Total* out) const;
   Read exact_sum(Range range, Number* out) const;
   Read wide(Range range, std::vector<Number>* out) const;
   bool has_wide_integers() const {

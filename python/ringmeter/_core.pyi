@@ -1,6 +1,5 @@
 """The C++ core: histories, the scalars of a hub, and the text of numbers."""
 
-from collections.abc import Mapping
 from typing import Any, SupportsIndex
 
 import numpy as np
@@ -73,12 +72,27 @@ class Hub:
     """The scalars of a message hub; base of ringmeter.MessageHub."""
 
     _log_scalars: dict[str, Any]
+    _runtime_info: dict[str, Any]
     _resumed_keys: dict[str, bool]
+    @property
+    def log_scalars(self) -> dict[str, Any]: ...
+    @property
+    def runtime_info(self) -> dict[str, Any]: ...
     def update_scalar(self, key: str, value: Any, count: Any = 1, resumed: bool = True) -> None: ...
     def update_scalars(self, log_dict: dict[str, Any], resumed: bool = True) -> None: ...
 
-def format_scalars(
-    scalars: Mapping[str, Any], digits: SupportsIndex, scientific: bool = False, separator: str = '  '
+def collect_scalars(
+    log_scalars: dict[str, Any],
+    rules: dict[str, tuple[str, bool] | None],
+    window: SupportsIndex | str | None,
+    /,
+) -> dict[str, Any]: ...
+def format_header(
+    form: str, mode: str, epoch: int | None, max_epochs: int | None, done: int, total: int, /
 ) -> str: ...
+def format_iteration(
+    header: str, scalars: dict[str, Any], digits: int, eta: Any, memory: Any, shown: str | None, /
+) -> str: ...
+def format_scalars(scalars: dict[str, Any], digits: int, /) -> str: ...
 def set_history_class(cls: type[History], /) -> None: ...
 def set_hub_class(cls: type[Hub], /) -> None: ...

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import re
 import sys
 from collections.abc import Sequence
@@ -10,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ._core import format_scalars
+from ._core import collect_scalars, format_header, format_iteration, format_scalars
 from ._errors import ArgumentError, ArgumentTypeError
 from .history_buffer import HistoryBuffer
 
-_MODES = ('train', 'val', 'test')
+# Beginnings of the names that the lines of an iteration show, apart from rates and times (None: no name).
+_SHOWN = {'train': '', 'val': 'val/loss', 'test': None}
 _NAMED_WINDOWS = ('epoch', 'global', 'interval')
 
 
@@ -62,8 +62,8 @@ class LogProcessor:
         self.num_digits = num_digits
         self.log_with_hierarchy = log_with_hierarchy
         self.mean_pattern = re.compile(mean_pattern)
-        self._is_mean: dict[str, bool] = {}  # what mean_pattern said of each key
-        self._is_mean_pattern = self.mean_pattern
+        self._rules: dict[tuple[str, bool], _Rules] = {}  # by mode and whether it stays in the names
+        self._is_memory_shown: bool | None = None  # unknown until torch is loaded
         self._reported: dict[str, int] = {}  # position of each history at its last line
         self._check_custom_cfg()
 
@@ -78,41 +78,31 @@ class LogProcessor:
             batch_idx: Number of the batch in its loop, from 0.
             mode: ``'train'``, ``'val'`` or ``'test'``.
         """
-        if mode not in _MODES:
-            raise ArgumentError(f'mode must be one of {", ".join(_MODES)}, got {mode!r}')
-        custom_cfg = self._parse_windows_size(runner, batch_idx, self.custom_cfg)
-        log_tag = self._collect_scalars(custom_cfg, runner, mode)
+        if mode not in _SHOWN:
+            raise ArgumentError(f'mode must be one of {", ".join(_SHOWN)}, got {mode!r}')
+        custom_cfg = self._parse_windows_size(runner, batch_idx, self.custom_cfg) if self.custom_cfg else []
+        shown = self._collect_scalars(custom_cfg, runner, mode)
         tag = (
-            self._collect_scalars(custom_cfg, runner, mode, True)
-            if self.log_with_hierarchy
-            else dict(log_tag)
+            self._collect_scalars(custom_cfg, runner, mode, True) if self.log_with_hierarchy else dict(shown)
         )
-        self._mark_reported(runner, mode)
-
-        lr_tag = {}
-        for key, value in tag.items():
-            if key.endswith('lr'):
-                name = self._remove_prefix(key, f'{mode}/')
-                log_tag.pop(name)
-                lr_tag[name] = value
-        header = self._header(runner, batch_idx, mode, tag)
-        tag['iter'] = 0 if _is_not_built(runner._train_loop) else runner.iter + 1
-        line = f'{header}{format_scalars(lr_tag, self.num_digits, True, " ")}  '
-
-        if 'time' in log_tag and 'data_time' in log_tag and 'eta' in runner.message_hub.runtime_info:
-            eta = datetime.timedelta(seconds=int(runner.message_hub.get_info('eta')))
-            time, data_time = log_tag.pop('time'), log_tag.pop('data_time')
-            digits = self.num_digits
-            line += f'eta: {eta}  time: {time:.{digits}f}  data_time: {data_time:.{digits}f}  '
-        if _has_device_memory():
-            tag['memory'] = self._get_max_memory(runner)
-            line += f'memory: {tag["memory"]}  '
-        if mode == 'train':
-            line += format_scalars(log_tag, self.num_digits)
-        elif mode == 'val':
-            losses = {name: value for name, value in log_tag.items() if name.startswith('val/loss')}
-            line += format_scalars(losses, self.num_digits)
-        return tag, line
+        if custom_cfg or self.window_size == 'interval':
+            self._mark_reported(runner, mode)
+        is_built = _is_built(runner._train_loop)
+        epoch = max_epochs = None
+        if self.by_epoch and mode != 'test':
+            epoch = tag['epoch'] = self._get_epoch(runner, mode)
+            max_epochs = runner.max_epochs if is_built else None
+        if self.by_epoch or mode != 'train':
+            done, total = batch_idx + 1, self._get_dataloader_size(runner, mode)
+        else:
+            done, total = self._get_iter(runner, batch_idx), runner.max_iters
+        header = format_header('Epoch' if self.by_epoch else 'Iter', mode, epoch, max_epochs, done, total)
+        tag['iter'] = runner.iter + 1 if is_built else 0
+        memory = None
+        if self._is_memory_shown is not False and self._has_device_memory():
+            memory = tag['memory'] = self._get_max_memory(runner)
+        eta = runner.message_hub.runtime_info.get('eta')
+        return tag, format_iteration(header, shown, self.num_digits, eta, memory, _SHOWN[mode])
 
     def get_log_after_epoch(
         self, runner: Any, batch_idx: int, mode: str, with_non_scalar: bool = False
@@ -152,63 +142,49 @@ class LogProcessor:
         tag = {**scalars, **(infos if with_non_scalar else {}), **times}
         return tag, f'{line}  {format_scalars(shown, self.num_digits)}'
 
-    def _header(self, runner: Any, batch_idx: int, mode: str, tag: dict[str, Any]) -> str:
-        if not self.by_epoch:
-            total = runner.max_iters if mode == 'train' else self._get_dataloader_size(runner, mode)
-            done = self._get_iter(runner, batch_idx) if mode == 'train' else batch_idx + 1
-            return f'Iter({mode}) [{_align(done, total)}/{total}]  '
-        total = self._get_dataloader_size(runner, mode)
-        done = self._get_iter(runner, batch_idx)
-        if mode == 'test':
-            return f'Epoch({mode}) [{_align(done, total)}/{total}]  '
-        epoch = self._get_epoch(runner, mode)
-        shown_epoch = f'[{epoch}]'
-        if not _is_not_built(runner._train_loop):
-            # Aligned with the widest epoch number and its brackets, and a space in front.
-            shown_epoch = shown_epoch.rjust(len(str(runner.max_epochs)) + 3)
-        tag['epoch'] = epoch
-        return f'Epoch({mode}){shown_epoch}[{_align(done, total)}/{total}]  '
-
     # ---- values ----
 
     def _collect_scalars(
         self, custom_cfg: list[dict[str, Any]], runner: Any, mode: str, reserve_prefix: bool = False
     ) -> dict[str, Any]:
-        prefix = f'{mode}/'
-        start = 0 if reserve_prefix else len(prefix)
-        buffers: dict[str, HistoryBuffer] = {
-            key[start:]: buffer
-            for key, buffer in runner.message_hub.log_scalars.items()
-            if key.startswith(prefix)
-        }
-        if self._is_mean_pattern is not self.mean_pattern:
-            self._is_mean, self._is_mean_pattern = {}, self.mean_pattern
-        window: Any = self.window_size
-        tag: dict[str, Any] = {}
-        for key, buffer in buffers.items():
-            is_mean = self._is_mean.get(key)
-            if is_mean is None:
-                is_mean = self._is_mean[key] = self.mean_pattern.search(key) is not None
-            if not is_mean:
-                tag[key] = buffer.current()
-            elif window != 'interval':
-                tag[key] = buffer.mean(window)
-            elif new := self._not_reported(buffer, prefix + key[len(prefix) - start :]):
-                tag[key] = buffer.mean(new)
+        buffers = runner.message_hub.log_scalars
+        rules = self._rules.get((mode, reserve_prefix))
+        if rules is None or rules.mean_pattern is not self.mean_pattern:
+            rules = self._rules[mode, reserve_prefix] = _Rules(mode, reserve_prefix, self.mean_pattern)
+        if self.window_size == 'interval':
+            tag = collect_scalars(buffers, rules, 1)
+            means = [key.removeprefix(f'{mode}/') for key, rule in rules.items() if rule and rule[1]]
+            every_mean = {'method_name': 'mean', 'window_size': 'interval'}
+            custom_cfg = [*({'data_src': key} | every_mean for key in means), *custom_cfg]
+        else:
+            tag = collect_scalars(buffers, rules, self.window_size)
         for cfg in custom_cfg:
-            source, name = cfg['data_src'], cfg.get('log_name', cfg['data_src'])
-            if reserve_prefix:
-                source, name = prefix + source, prefix + name
-            if source not in buffers:
-                continue
-            arguments = {key: value for key, value in cfg.items() if key not in ('data_src', 'log_name')}
-            if arguments.get('window_size') == 'interval':
-                arguments['window_size'] = self._not_reported(buffers[source], prefix + cfg['data_src'])
-                if not arguments['window_size']:
-                    tag.pop(name, None)
-                    continue
-            tag[name] = buffers[source].statistics(**arguments)
+            self._apply(cfg, buffers, f'{mode}/', reserve_prefix, tag)
         return tag
+
+    def _apply(
+        self,
+        cfg: dict[str, Any],
+        buffers: dict[str, HistoryBuffer],
+        prefix: str,
+        reserve_prefix: bool,
+        tag: dict[str, Any],
+    ) -> None:
+        """Put what a rule asks for into the record."""
+        arguments = dict(cfg)
+        source = arguments.pop('data_src')
+        name = arguments.pop('log_name', source)
+        if reserve_prefix:
+            name = prefix + name
+        buffer = buffers.get(prefix + source)
+        if buffer is None:
+            return
+        if arguments.get('window_size') == 'interval':
+            arguments['window_size'] = self._not_reported(buffer, prefix + source)
+            if arguments['window_size'] == 0:
+                tag.pop(name, None)
+                return
+        tag[name] = buffer.statistics(**arguments)
 
     def _collect_non_scalars(self, runner: Any, mode: str) -> dict[str, Any]:
         prefix = f'{mode}/'
@@ -222,12 +198,8 @@ class LogProcessor:
         return new if new >= 0 else buffer.position
 
     def _mark_reported(self, runner: Any, mode: str) -> None:
-        if self.window_size != 'interval' and not any(
-            cfg.get('window_size') == 'interval' for cfg in self.custom_cfg
-        ):
-            return
         for key, buffer in runner.message_hub.log_scalars.items():
-            if key.startswith(f'{mode}/'):
+            if key.startswith(f'{mode}/') and isinstance(buffer, HistoryBuffer):
                 self._reported[key] = buffer.position
 
     # ---- rules ----
@@ -268,6 +240,14 @@ class LogProcessor:
 
     # ---- the runner ----
 
+    def _has_device_memory(self) -> bool:
+        if self._is_memory_shown is None:
+            torch = sys.modules.get('torch')
+            if torch is None:
+                return False
+            self._is_memory_shown = bool(torch.cuda.is_available()) or 'torch_musa' in sys.modules
+        return self._is_memory_shown
+
     def _get_max_memory(self, runner: Any) -> int:
         """Return the most memory that tensors took on the model's device since the last line, in MB."""
         torch = sys.modules['torch']
@@ -278,13 +258,13 @@ class LogProcessor:
         return most
 
     def _get_iter(self, runner: Any, batch_idx: int) -> int:
-        return batch_idx + 1 if self.by_epoch else int(runner.iter) + 1
+        return batch_idx + 1 if self.by_epoch else runner.iter + 1
 
     def _get_epoch(self, runner: Any, mode: str) -> int:
         if mode == 'train':
-            return int(runner.epoch) + 1
+            return runner.epoch + 1  # type: ignore[no-any-return]
         if mode == 'val':  # the epoch was counted when its training ended
-            return 0 if _is_not_built(runner._train_loop) else int(runner.epoch)
+            return runner.epoch if _is_built(runner._train_loop) else 0
         raise ArgumentError(f"mode must be 'train' or 'val', got {mode!r}")
 
     def _get_cur_loop(self, runner: Any, mode: str) -> Any:
@@ -294,6 +274,24 @@ class LogProcessor:
 
     def _get_dataloader_size(self, runner: Any, mode: str) -> int:
         return len(self._get_cur_loop(runner, mode).dataloader)
+
+
+class _Rules(dict[str, 'tuple[str, bool] | None']):
+    """What to show for each key of a hub: None, or its name in the record and whether it is averaged."""
+
+    def __init__(self, mode: str, reserve_prefix: bool, mean_pattern: re.Pattern[str]) -> None:
+        super().__init__()
+        self._prefix = f'{mode}/'
+        self._reserve_prefix = reserve_prefix
+        self.mean_pattern = mean_pattern
+
+    def __missing__(self, key: str) -> tuple[str, bool] | None:
+        rule = None
+        if key.startswith(self._prefix):
+            name = key if self._reserve_prefix else key.removeprefix(self._prefix)
+            rule = name, self.mean_pattern.search(name) is not None
+        self[key] = rule
+        return rule
 
 
 def _check_window(window: Any, named: tuple[str, ...], what: str) -> None:
@@ -307,20 +305,9 @@ def _check_window(window: Any, named: tuple[str, ...], what: str) -> None:
         raise ArgumentError(f'{what} must be at least 1, got {window!r}')
 
 
-def _is_not_built(loop: Any) -> bool:
-    """Whether a runner has no loop, or only the configuration of one."""
-    return loop is None or isinstance(loop, dict)
-
-
-def _align(number: int, widest: int) -> str:
-    return str(number).rjust(len(str(widest)))
-
-
-def _has_device_memory() -> bool:
-    torch = sys.modules.get('torch')
-    if torch is None:
-        return False
-    return bool(torch.cuda.is_available()) or 'torch_musa' in sys.modules
+def _is_built(loop: Any) -> bool:
+    """Whether a runner has a loop, not only the configuration of one."""
+    return loop is not None and not isinstance(loop, dict)
 
 
 def _on_own_lines(value: Any) -> Any:

@@ -20,7 +20,8 @@ class MessageHub(_core.Hub, ManagerMixin):
 
     ``update_scalar(key, value, count=1, resumed=True)`` and ``update_scalars(log_dict, resumed=True)``
     record numbers, numpy scalars, tensors of one element and whatever has ``.item()`` or DLPack; the values
-    of a dict are all checked before the first is recorded.
+    of a dict are all checked before the first is recorded. ``log_scalars`` and ``runtime_info`` are the dicts
+    that hold it all.
 
     Args:
         name: Name of the instance.
@@ -65,16 +66,6 @@ class MessageHub(_core.Hub, ManagerMixin):
         if not cls._instance_dict:
             cls.get_instance('mmengine')
         return super().get_current_instance()
-
-    @property
-    def log_scalars(self) -> dict[str, HistoryBuffer]:
-        """The histories by key: the dict itself, no copy."""
-        return self._log_scalars
-
-    @property
-    def runtime_info(self) -> dict[str, Any]:
-        """The information by key: the dict itself, no copy."""
-        return self._runtime_info
 
     def get_scalar(self, key: str) -> HistoryBuffer:
         """Return the history recorded under ``key``: the live one, no copy.
@@ -186,7 +177,8 @@ class MessageHub(_core.Hub, ManagerMixin):
         return _new, (type(self),), self.__getstate__()
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {'_log_scalars': self._log_scalars, '_resumed_keys': self._resumed_keys}
+        dicts = ('_log_scalars', '_runtime_info', '_resumed_keys')
+        return self.__dict__ | {name: getattr(self, name) for name in dicts}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():

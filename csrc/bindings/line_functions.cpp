@@ -1,0 +1,275 @@
+#include "bindings/line_functions.h"
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+#include <pybind11/pybind11.h>
+
+#include "bindings/history_type.h"
+#include "bindings/methods.h"
+#include "core/format.h"
+
+namespace py = pybind11;
+
+namespace ringmeter::bindings {
+
+namespace {
+
+// pybind11's classes hold the references; its functions do not make the calls, which would cost 100 ns
+// more each. Checks the number of arguments and turns exceptions into Python's.
+template <class Body>
+PyObject* guarded(const char* name, Py_ssize_t nargs, Py_ssize_t expected, Body&& body) {
+  if (nargs != expected) {
+    return PyErr_Format(PyExc_TypeError, "%s() takes %zd arguments (%zd given)", name, expected, nargs);
+  }
+  try {
+    return body().release().ptr();
+  } catch (py::error_already_set& error) {
+    error.restore();
+  } catch (const py::builtin_exception& error) {
+    error.set_error();
+  } catch (const std::exception& error) {
+    PyErr_SetString(PyExc_RuntimeError, error.what());
+  }
+  return nullptr;
+}
+
+py::dict dict_argument(PyObject* argument) {
+  if (!PyDict_Check(argument)) throw py::type_error("expected a dict");
+  return py::reinterpret_borrow<py::dict>(argument);
+}
+
+long long_argument(PyObject* argument) {
+  const long value = PyLong_AsLong(argument);
+  if (value == -1 && PyErr_Occurred() != nullptr) throw py::error_already_set();
+  return value;
+}
+
+int digits_argument(PyObject* argument) {
+  const long digits = long_argument(argument);
+  if (digits < 0 || digits > 1000) throw py::value_error("num_digits must be from 0 to 1000");
+  return static_cast<int>(digits);
+}
+
+py::object steal(PyObject* object) {
+  if (object == nullptr) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(object);
+}
+
+// ---- values ----
+
+// The rule of a key: None, or (name in the record, whether it is averaged). `rules` is a dict that makes
+// missing ones itself.
+py::object rule_of(const py::dict& rules, PyObject* key) {
+  PyObject* known = PyDict_GetItemWithError(rules.ptr(), key);
+  if (known != nullptr) return py::reinterpret_borrow<py::object>(known);
+  if (PyErr_Occurred() != nullptr) throw py::error_already_set();
+  return steal(PyObject_GetItem(rules.ptr(), key));
+}
+
+// Histories that are not plain ones, such as mmengine's own, are asked through their methods.
+py::object value_of(PyObject* buffer, bool is_mean, py::handle window, std::uint64_t window_size) {
+  if (is_plain_history(buffer)) return steal(is_mean ? mean_of(buffer, window_size) : current_of(buffer));
+  const py::handle other(buffer);
+  return is_mean ? other.attr("mean")(window) : other.attr("current")();
+}
+
+py::dict collect_scalars(const py::dict& log_scalars, const py::dict& rules, py::handle window) {
+  std::uint64_t window_size = 0;
+  if (!read_window_size(nullptr, window.ptr(), &window_size)) throw py::error_already_set();
+  py::dict values;
+  // Other Python code may run on the way (foreign buffers, new rules): hold what is in hand.
+  const Py_ssize_t size = PyDict_GET_SIZE(log_scalars.ptr());
+  Py_ssize_t position = 0;
+  PyObject* key = nullptr;
+  PyObject* buffer = nullptr;
+  while (PyDict_Next(log_scalars.ptr(), &position, &key, &buffer)) {
+    const auto held_key = py::reinterpret_borrow<py::object>(key);
+    const auto held_buffer = py::reinterpret_borrow<py::object>(buffer);
+    const py::object rule = rule_of(rules, key);
+    if (rule.is_none()) continue;
+    if (!PyTuple_CheckExact(rule.ptr()) || PyTuple_GET_SIZE(rule.ptr()) != 2) {
+      throw py::type_error("a rule must be None or (name, is_mean)");
+    }
+    const bool is_mean = PyTuple_GET_ITEM(rule.ptr(), 1) == Py_True;
+    const py::object value = value_of(buffer, is_mean, window, window_size);
+    if (PyDict_SetItem(values.ptr(), PyTuple_GET_ITEM(rule.ptr(), 0), value.ptr()) != 0) {
+      throw py::error_already_set();
+    }
+    if (PyDict_GET_SIZE(log_scalars.ptr()) != size) {
+      throw std::runtime_error("log_scalars changed size while it was read");
+    }
+  }
+  return values;
+}
+
+// ---- text ----
+
+// Valid as long as the str is.
+std::string_view view(py::handle text) {
+  Py_ssize_t size = 0;
+  const char* utf8 = PyUnicode_AsUTF8AndSize(text.ptr(), &size);
+  if (utf8 == nullptr) throw py::error_already_set();
+  return {utf8, static_cast<std::size_t>(size)};
+}
+
+bool starts_with(std::string_view text, std::string_view prefix) {
+  return text.substr(0, prefix.size()) == prefix;
+}
+
+bool is_rate(std::string_view name) { return name.size() >= 2 && name.substr(name.size() - 2) == "lr"; }
+
+// As f'{value}', or f'{value:.{digits}e}' for what is not a float and to be scientific.
+void append_other(std::string* out, py::handle value, int digits, bool scientific) {
+  const py::str format(scientific ? "." + std::to_string(digits) + "e" : std::string());
+  *out += view(steal(PyObject_Format(value.ptr(), format.ptr())));
+}
+
+// "name: value". Floats (np.float64 is one) have `digits` after the point.
+void append_item(std::string* out, std::string_view name, py::handle value, int digits, bool scientific) {
+  *out += name;
+  *out += ": ";
+  if (!PyFloat_Check(value.ptr())) {
+    append_other(out, value, digits, scientific);
+  } else if (scientific) {
+    append_scientific(out, PyFloat_AS_DOUBLE(value.ptr()), digits);
+  } else {
+    append_fixed(out, PyFloat_AS_DOUBLE(value.ptr()), digits);
+  }
+}
+
+py::str format_scalars(const py::dict& scalars, int digits) {
+  std::string line;
+  for (const auto& [name, value] : scalars) {
+    if (!line.empty()) line += "  ";
+    append_item(&line, view(name), value, digits, false);
+  }
+  return line;
+}
+
+// The line of an iteration: the header, the learning rates, the time left and the times (when
+// all three are there), the memory, and the other items whose names begin with `shown` (None: none of
+// them).
+py::str format_iteration(std::string_view header, const py::dict& scalars, int digits, py::handle eta,
+                         py::handle memory, py::handle shown) {
+  std::string line;
+  line.reserve(512);
+  line += header;
+  bool is_first = true;
+  py::handle time;
+  py::handle data_time;
+  for (const auto& [key, value] : scalars) {
+    const std::string_view name = view(key);
+    if (name == "time") time = value;
+    if (name == "data_time") data_time = value;
+    if (!is_rate(name)) continue;
+    if (!is_first) line += ' ';
+    is_first = false;
+    append_item(&line, name, value, digits, true);
+  }
+  line += "  ";
+  const bool with_times = !eta.is_none() && time && data_time;
+  if (with_times) {
+    line += "eta: ";
+    append_duration(&line, long_argument(steal(PyNumber_Long(eta.ptr())).ptr()));
+    line += "  ";
+    append_item(&line, "time", time, digits, false);
+    line += "  ";
+    append_item(&line, "data_time", data_time, digits, false);
+    line += "  ";
+  }
+  if (!memory.is_none()) {
+    append_item(&line, "memory", memory, digits, false);
+    line += "  ";
+  }
+  if (shown.is_none()) return line;
+  const std::string_view prefix = view(shown);
+  is_first = true;
+  for (const auto& [key, value] : scalars) {
+    const std::string_view name = view(key);
+    if (is_rate(name) || !starts_with(name, prefix)) continue;
+    if (with_times && (name == "time" || name == "data_time")) continue;
+    if (!is_first) line += "  ";
+    is_first = false;
+    append_item(&line, name, value, digits, false);
+  }
+  return line;
+}
+
+// Right-aligned in `width`.
+void append_aligned(std::string* out, const std::string& text, std::size_t width) {
+  if (text.size() < width) out->append(width - text.size(), ' ');
+  *out += text;
+}
+
+// "Epoch(train)  [1][ 10/25]  ". The epoch (None: without) is aligned with `max_epochs`, its brackets and a
+// space (None: as it is, behind one space), what is done with the total.
+py::str format_header(std::string_view form, std::string_view mode, const py::handle epoch,
+                      const py::handle max_epochs, long done, long total) {
+  std::string line;
+  line += form;
+  line += '(';
+  line += mode;
+  line += ')';
+  if (epoch.is_none()) {
+    line += ' ';
+  } else {
+    const std::string shown = "[" + std::to_string(long_argument(epoch.ptr())) + "]";
+    const std::size_t width =
+        max_epochs.is_none() ? 0 : std::to_string(long_argument(max_epochs.ptr())).size() + 3;
+    append_aligned(&line, shown, width);
+  }
+  const std::string whole = std::to_string(total);
+  line += '[';
+  append_aligned(&line, std::to_string(done), whole.size());
+  line += '/';
+  line += whole;
+  line += "]  ";
+  return line;
+}
+
+// ---- as Python functions ----
+
+PyObject* collect_scalars_function(PyObject*, PyObject* const* args, Py_ssize_t nargs) {
+  return guarded("collect_scalars", nargs, 3, [&]() -> py::object {
+    return collect_scalars(dict_argument(args[0]), dict_argument(args[1]), args[2]);
+  });
+}
+
+PyObject* format_header_function(PyObject*, PyObject* const* args, Py_ssize_t nargs) {
+  return guarded("format_header", nargs, 6, [&]() -> py::object {
+    return format_header(view(args[0]), view(args[1]), args[2], args[3], long_argument(args[4]),
+                         long_argument(args[5]));
+  });
+}
+
+PyObject* format_iteration_function(PyObject*, PyObject* const* args, Py_ssize_t nargs) {
+  return guarded("format_iteration", nargs, 6, [&]() -> py::object {
+    return format_iteration(view(args[0]), dict_argument(args[1]), digits_argument(args[2]), args[3], args[4],
+                            args[5]);
+  });
+}
+
+PyObject* format_scalars_function(PyObject*, PyObject* const* args, Py_ssize_t nargs) {
+  return guarded("format_scalars", nargs, 2, [&]() -> py::object {
+    return format_scalars(dict_argument(args[0]), digits_argument(args[1]));
+  });
+}
+
+}  // namespace
+
+PyMethodDef line_functions[] = {
+    {"collect_scalars", as_method(collect_scalars_function), METH_FASTCALL,
+     "collect_scalars(log_scalars, rules, window, /)\n--\n\n"},
+    {"format_header", as_method(format_header_function), METH_FASTCALL,
+     "format_header(form, mode, epoch, max_epochs, done, total, /)\n--\n\n"},
+    {"format_iteration", as_method(format_iteration_function), METH_FASTCALL,
+     "format_iteration(header, scalars, digits, eta, memory, shown, /)\n--\n\n"},
+    {"format_scalars", as_method(format_scalars_function), METH_FASTCALL,
+     "format_scalars(scalars, digits, /)\n--\n\n"},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+}  // namespace ringmeter::bindings
