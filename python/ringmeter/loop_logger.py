@@ -55,15 +55,15 @@ class LoopLogger:
         epoch: Training epochs done.
 
     Examples:
-        >>> meter = LoopLogger(max_epochs=1, interval=2)  # doctest: +SKIP
-        >>> for epoch in meter.epochs():  # doctest: +SKIP
-        ...     for x, y in meter.train(train_loader):
-        ...         loss = meter.log(model(x, y))  # a dict of losses: records them, gives their sum
-        ...         optimizer.zero_grad()
-        ...         loss.backward()
-        ...         optimizer.step()
-        ...     for x, y in meter.val(val_loader):
-        ...         meter.log(accuracy=accuracy(model, x, y))
+        >>> import logging
+        >>> meter = LoopLogger(max_epochs=2, logger=logging.getLogger('quiet'))
+        >>> for epoch in meter.epochs():
+        ...     for x in meter.train([1.0, 2.0, 6.0]):
+        ...         loss = meter.log(loss_a=x, loss_b=2 * x)  # with tensors: ready for loss.backward()
+        ...     for x in meter.val([1.0, 0.0]):
+        ...         meter.log(accuracy=x)
+        >>> loss, float(meter.message_hub.get_scalar('train/loss').mean(3))
+        (18.0, 9.0)
     """
 
     def __init__(

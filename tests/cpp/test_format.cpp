@@ -1,0 +1,114 @@
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <string>
+
+#include <doctest/doctest.h>
+
+#include "core/format.h"
+#include "tally.h"
+
+using namespace ringmeter;
+using ringmeter::tests::Tally;
+
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+std::string fixed(double value, int digits) {
+  std::string out;
+  append_fixed(&out, value, digits);
+  return out;
+}
+
+std::string scientific(double value, int digits) {
+  std::string out;
+  append_scientific(&out, value, digits);
+  return out;
+}
+
+std::string printed(const char* format, int digits, double value) {
+  char text[1024];
+  const int length = std::snprintf(text, sizeof text, format, digits, value);
+  return {text, static_cast<std::size_t>(length)};
+}
+
+}  // namespace
+
+// Literals are what CPython 3.11 prints.
+TEST_CASE("test_append_fixed_writes_what_python_writes_when_given_a_number") {
+  CHECK(fixed(3.14159, 4) == "3.1416");
+  CHECK(fixed(0.0, 4) == "0.0000");
+  CHECK(fixed(-0.0, 2) == "-0.00");
+  CHECK(fixed(-0.001, 2) == "-0.00");
+  CHECK(fixed(0.5, 0) == "0");
+  CHECK(fixed(1.5, 0) == "2");
+  CHECK(fixed(2.5, 0) == "2");
+  CHECK(fixed(2.675, 2) == "2.67");
+  CHECK(fixed(0.125, 2) == "0.12");
+  CHECK(fixed(0.375, 2) == "0.38");
+  CHECK(fixed(9.9999, 3) == "10.000");
+  CHECK(fixed(1e22, 1) == "10000000000000000000000.0");
+  CHECK(fixed(123456789.0, 0) == "123456789");
+  CHECK(fixed(5e-324, 4) == "0.0000");
+}
+
+TEST_CASE("test_append_scientific_writes_what_python_writes_when_given_a_number") {
+  CHECK(scientific(0.0001, 4) == "1.0000e-04");
+  CHECK(scientific(0.0, 3) == "0.000e+00");
+  CHECK(scientific(-12345.678, 2) == "-1.23e+04");
+  CHECK(scientific(9.9999e99, 3) == "1.000e+100");
+  CHECK(scientific(1e22, 0) == "1e+22");
+  CHECK(scientific(5e-324, 4) == "4.9407e-324");
+  CHECK(scientific(1.7976931348623157e308, 4) == "1.7977e+308");
+}
+
+TEST_CASE("test_append_writes_words_when_the_value_is_not_finite") {
+  CHECK(fixed(std::nan(""), 4) == "nan");
+  CHECK(fixed(std::copysign(std::nan(""), -1.0), 4) == "nan");
+  CHECK(scientific(std::copysign(std::nan(""), -1.0), 4) == "nan");
+  CHECK(fixed(kInfinity, 4) == "inf");
+  CHECK(fixed(-kInfinity, 4) == "-inf");
+  CHECK(scientific(kInfinity, 0) == "inf");
+  CHECK(scientific(-kInfinity, 0) == "-inf");
+}
+
+TEST_CASE("test_append_leaves_what_is_there_when_the_string_is_not_empty") {
+  std::string line = "loss: ";
+  append_fixed(&line, 1.5, 4);
+  line += "  lr: ";
+  append_scientific(&line, 0.001, 4);
+  append_fixed(&line, std::nan(""), 1);
+  CHECK(line == "loss: 1.5000  lr: 1.0000e-03nan");
+}
+
+TEST_CASE("test_append_fits_when_the_number_is_as_long_as_it_can_be") {
+  const double largest = -std::numeric_limits<double>::max();
+  CHECK(fixed(largest, 0).size() == 310);
+  CHECK(fixed(largest, 400).size() == 711);
+  CHECK(fixed(largest, 400) == printed("%.*f", 400, largest));
+  const double smallest = -std::numeric_limits<double>::denorm_min();
+  CHECK(fixed(smallest, 1000) == printed("%.*f", 1000, smallest));
+  CHECK(scientific(smallest, 900) == printed("%.*e", 900, smallest));
+}
+
+TEST_CASE("test_append_writes_what_printf_writes_when_given_any_finite_double") {
+  std::mt19937_64 random(6);
+  Tally tally;
+  for (int i = 0; i < 20'000; ++i) {
+    const std::uint64_t bits = random();
+    double value;
+    std::memcpy(&value, &bits, sizeof value);
+    if (i % 2 == 0) value = std::ldexp(static_cast<double>(bits >> 40), -12);  // many ties among these
+    if (!std::isfinite(value)) continue;
+    const int digits = static_cast<int>(random() % 20);
+    tally.expect(fixed(value, digits) == printed("%.*f", digits, value), "%.", digits, "f of ", value, ": ",
+                 fixed(value, digits));
+    tally.expect(scientific(value, digits) == printed("%.*e", digits, value), "%.", digits, "e of ", value, ": ",
+                 scientific(value, digits));
+  }
+  tally.check();
+}
