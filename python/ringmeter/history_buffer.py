@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _core
-from ._errors import ArgumentError, ScalarError
+from ._errors import ArgumentError, ArgumentTypeError, ScalarError
 
 _KINDS = {'b': 0, 'i': 1, 'u': 1, 'f': 2}
 _DTYPES: tuple[type, ...] = (np.bool_, np.int64, np.float64)
@@ -33,7 +33,8 @@ class HistoryBuffer(_core.History):
         max_length: How many of the newest values are kept.
 
     Raises:
-        ArgumentError: The lengths differ, or ``max_length`` is not at least 1.
+        ArgumentError: The lengths differ, or ``max_length`` is less than 1.
+        ArgumentTypeError: ``max_length`` is not an int.
         ScalarError: The values or counts are not real numbers.
 
     Examples:
@@ -60,6 +61,8 @@ class HistoryBuffer(_core.History):
             raise ArgumentError(
                 f'log_history and count_history must be of equal length, got {len(values)} and {len(counts)}'
             )
+        if not isinstance(max_length, int):
+            raise ArgumentTypeError(f'max_length must be an int, got {max_length!r}')
         if max_length < 1:
             raise ArgumentError(f'max_length must be at least 1, got {max_length!r}')
         if len(values) > max_length:
@@ -119,7 +122,7 @@ class HistoryBuffer(_core.History):
             ArgumentError: The position is not between 0 and :attr:`position`, or is too far back.
         """
         values, counts = self._arrays(position)
-        copy = type(self)()
+        copy = _new(type(self))
         copy._fill(values, counts, self.max_length, self.key)
         return copy
 
@@ -145,7 +148,7 @@ class HistoryBuffer(_core.History):
         return values, counts.astype(_DTYPES[count_kind], copy=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (), self.__getstate__()
+        return _new, (type(self),), self.__getstate__()
 
     def __getstate__(self) -> dict[str, Any]:
         # The names are mmengine's, so that its states load here as they are.
@@ -178,6 +181,10 @@ class HistoryBuffer(_core.History):
     def __repr__(self) -> str:
         newest = f', current={self.current()}' if len(self) else ''
         return f'{type(self).__name__}(key={self.key!r}, length={len(self)}{newest})'
+
+
+def _new(cls: type[HistoryBuffer]) -> HistoryBuffer:
+    return cls.__new__(cls)
 
 
 def _split(values: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

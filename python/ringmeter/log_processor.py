@@ -194,13 +194,15 @@ class LogProcessor:
 
     def _not_reported(self, buffer: HistoryBuffer, key: str) -> int:
         """Number of entries since the last line; all of them when the history was replaced."""
-        new = buffer.position - self._reported.get(key, 0)
-        return new if new >= 0 else buffer.position
+        position = _position(buffer)
+        new = position - self._reported.get(key, 0)
+        return new if new >= 0 else position
 
     def _mark_reported(self, runner: Any, mode: str) -> None:
+        """From here on, 'interval' windows have nothing of what the hub holds for that mode."""
         for key, buffer in runner.message_hub.log_scalars.items():
-            if key.startswith(f'{mode}/') and isinstance(buffer, HistoryBuffer):
-                self._reported[key] = buffer.position
+            if key.startswith(f'{mode}/'):
+                self._reported[key] = _position(buffer)
 
     # ---- rules ----
 
@@ -303,6 +305,13 @@ def _check_window(window: Any, named: tuple[str, ...], what: str) -> None:
         raise ArgumentTypeError(f'{what} must be an int or one of {", ".join(named)}, got {window!r}')
     if window < 1:
         raise ArgumentError(f'{what} must be at least 1, got {window!r}')
+
+
+def _position(buffer: Any) -> int:
+    """Number of values ever recorded; in mmengine's own histories, of those that it still has."""
+    if hasattr(buffer, 'position'):
+        return int(buffer.position)
+    return len(buffer._log_history)
 
 
 def _is_built(loop: Any) -> bool:

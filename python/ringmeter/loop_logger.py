@@ -222,6 +222,8 @@ class LoopLogger:
         self.message_hub.load_state_dict(state_dict['message_hub'])
         self.epoch = state_dict['epoch']
         self.iter = state_dict['iter']
+        for mode in ('train', 'val', 'test'):
+            self.log_processor._mark_reported(self, mode)
 
     # ---- inside ----
 

@@ -73,7 +73,9 @@ def test_interval_window_covers_everything_when_the_history_was_replaced() -> No
 
 
 def test_global_can_be_the_window_of_all_averages() -> None:
-    assert shown(rm.LogProcessor(window_size='global'), make_runner(loss=[0.0] * 99 + [100.0])) == {'loss': 1.0}
+    assert shown(rm.LogProcessor(window_size='global'), make_runner(loss=[0.0] * 99 + [100.0])) == {
+        'loss': 1.0
+    }
 
 
 @pytest.mark.parametrize(
@@ -123,7 +125,11 @@ def test_changing_mean_pattern_takes_effect() -> None:
     ('arguments', 'error', 'message'),
     [
         ({'window_size': 0}, rm.ArgumentError, 'window_size must be at least 1, got 0'),
-        ({'window_size': 'epoch'}, rm.ArgumentError, "must be an int or one of global, interval, got 'epoch'"),
+        (
+            {'window_size': 'epoch'},
+            rm.ArgumentError,
+            "must be an int or one of global, interval, got 'epoch'",
+        ),
         ({'window_size': []}, rm.ArgumentTypeError, r'window_size must be an int or one of .*, got \[\]'),
         (
             {'custom_cfg': [{'data_src': 'loss', 'method_name': 'mean', 'window_size': -1}]},
@@ -136,7 +142,10 @@ def test_changing_mean_pattern_takes_effect() -> None:
             "custom_cfg for 'loss': window_size must be an int or one of epoch, global, interval, got 'week'",
         ),
         (
-            {'by_epoch': False, 'custom_cfg': [{'data_src': 'x', 'method_name': 'mean', 'window_size': 'epoch'}]},
+            {
+                'by_epoch': False,
+                'custom_cfg': [{'data_src': 'x', 'method_name': 'mean', 'window_size': 'epoch'}],
+            },
             rm.ArgumentError,
             "custom_cfg for 'x': window_size must be an int or one of global, interval, got 'epoch'",
         ),

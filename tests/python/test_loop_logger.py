@@ -38,10 +38,12 @@ def test_epoch_lines_are_mmengines_when_max_epochs_is_given(capsys: pytest.Captu
     out = lines(capsys.readouterr().out)
     assert len(out) == 4
     assert shows(
-        out[0], 'STAMPEpoch(train) [1][10/25]  lr: 1.0000e-02  TIMESloss1: 4.5000  loss2: 9.0000  loss: 13.5000'
+        out[0],
+        'STAMPEpoch(train) [1][10/25]  lr: 1.0000e-02  TIMESloss1: 4.5000  loss2: 9.0000  loss: 13.5000',
     )
     assert shows(
-        out[3], 'STAMPEpoch(train) [2][20/25]  lr: 1.0000e-02  TIMESloss1: 14.5000  loss2: 29.0000  loss: 43.5000'
+        out[3],
+        'STAMPEpoch(train) [2][20/25]  lr: 1.0000e-02  TIMESloss1: 14.5000  loss2: 29.0000  loss: 43.5000',
     )
 
 
@@ -126,7 +128,11 @@ def test_val_has_lines_of_its_own_at_the_interval(capsys: pytest.CaptureFixture[
     for _ in meter.test([0] * 5):
         pass
     out = [line.split('INFO - ')[1] for line in lines(capsys.readouterr().out)]
-    assert [line.split('  ')[0] for line in out] == ['Epoch(test) [2/5]', 'Epoch(test) [4/5]', 'Epoch(test) [5/5]']
+    assert [line.split('  ')[0] for line in out] == [
+        'Epoch(test) [2/5]',
+        'Epoch(test) [4/5]',
+        'Epoch(test) [5/5]',
+    ]
 
 
 def test_val_inside_training_keeps_the_scalars_of_both_apart() -> None:
@@ -255,15 +261,30 @@ def test_checkpoint_resumes_where_it_was_taken(tmp_path: Path, capsys: pytest.Ca
         for value in resumed.train([float(i) for i in range(4)]):
             resumed.log(loss=value + 10 * epoch)
     masked = [re.sub(r'^.*INFO|time: \d\.\d{4}', '', line) for line in lines(full)]
-    assert [re.sub(r'^.*INFO|time: \d\.\d{4}', '', line) for line in lines(capsys.readouterr().out)] == masked[1:]
+    assert [
+        re.sub(r'^.*INFO|time: \d\.\d{4}', '', line) for line in lines(capsys.readouterr().out)
+    ] == masked[1:]
     assert list(resumed.message_hub.get_scalar('train/loss').data[0]) == list(
         meter.message_hub.get_scalar('train/loss').data[0]
     )
 
 
+def test_interval_window_begins_anew_after_a_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
+    rule = {'data_src': 'loss', 'window_size': 'interval', 'method_name': 'mean'}
+    meters = [rm.LoopLogger(max_epochs=2, custom_cfg=[rule]) for _ in range(2)]
+    for _ in meters[0].train([1] * 3):
+        meters[0].log(loss=100.0)
+    meters[1].load_state_dict(meters[0].state_dict())
+    for _ in meters[1].train([1] * 3):
+        meters[1].log(loss=2.0)
+    assert lines(capsys.readouterr().out)[-1].endswith('loss: 2.0000')
+
+
 def test_load_state_dict_refuses_what_is_not_a_state() -> None:
     meter = rm.LoopLogger(max_epochs=3)
-    with pytest.raises(rm.ArgumentError, match=r"state_dict must have the key 'message_hub', got \['epoch', 'iter'\]"):
+    with pytest.raises(
+        rm.ArgumentError, match=r"state_dict must have the key 'message_hub', got \['epoch', 'iter'\]"
+    ):
         meter.load_state_dict({'epoch': 1, 'iter': 2})
     assert (meter.epoch, meter.iter) == (0, 0)
 
@@ -310,7 +331,9 @@ def test_constructor_refuses(arguments: dict[str, Any], message: str) -> None:
 
 def test_loader_without_length_needs_one_for_epoch_lines() -> None:
     meter = rm.LoopLogger(max_epochs=1)
-    with pytest.raises(rm.ArgumentTypeError, match=r'length must be given for a loader without len\(\), got list_'):
+    with pytest.raises(
+        rm.ArgumentTypeError, match=r'length must be given for a loader without len\(\), got list_'
+    ):
         next(meter.train(iter([1, 2])))
     assert list(meter.train(iter([1, 2]), length=2)) == [1, 2]
     assert list(rm.LoopLogger(max_iters=5).train(iter([1, 2]))) == [1, 2]
