@@ -1,4 +1,4 @@
-"""Prints the bytes per entry that histories of a million entries take: ``memory_child.py <whose> <series>``."""
+"""Prints the bytes that one of a million entries takes: ``memory_child.py <whose> <series>``."""
 
 from __future__ import annotations
 

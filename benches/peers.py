@@ -71,7 +71,7 @@ def our_buffer(values: Sequence[float], max_length: int = 1_000_000) -> ringmete
 
 
 def mmengine_buffer(values: Sequence[float], max_length: int = 1_000_000) -> mmengine.HistoryBuffer:
-    """Return mmengine's history of the newest of ``values`` (one by one, a million would take ten minutes)."""
+    """Return mmengine's history of ``values``, made at once: one by one, a million take ten minutes."""
     newest = np.array(values[-max_length:])
     return mmengine.HistoryBuffer(newest, np.ones(len(newest), dtype=np.int64), max_length)
 

@@ -17,7 +17,8 @@ import ringmeter
 
 TOPIC = 'Results'
 THREADS = 4
-SWITCH_SECONDS = 1e-5  # instead of CPython's 5 ms: many switches in a short run (mmengine loses as many with 5)
+# Instead of CPython's 5 ms, so that a short run has many switches. mmengine loses as many with 5 ms.
+SWITCH_SECONDS = 1e-5
 
 
 def rows(settings: Settings) -> list[Row]:
@@ -78,7 +79,7 @@ def _ulp_row(settings: Settings) -> Row:
         for name, mean in _means(values, counts).items():
             errors = (_ulps(mean, values, counts, _window(source, len(values))) for _ in range(windows))
             worst[name] = max(worst.get(name, 0.0), *errors)
-    cells = {name: Cell(error, 1.0, is_peer=name != OURS, call='mean(window)') for name, error in worst.items()}
+    cells = {name: Cell(error, 1.0, name != OURS, 'mean(window)') for name, error in worst.items()}
     goal = at_most('within 1 ulp of fsum(values) / sum(counts)', worst[OURS], 1.0)
     title = f'worst error of a mean, {3 * windows} random windows'
     return Row(TOPIC, title, cells, [goal], 'ulp', headline=True)

@@ -8,7 +8,19 @@ from typing import Any
 
 import torch
 import torchmetrics
-from harness import OURS, Check, Contender, Row, Settings, at_least, at_most, measure, no_peer_faster, takes
+from harness import (
+    OURS,
+    Check,
+    Contender,
+    Row,
+    Settings,
+    at_least,
+    at_most,
+    measure,
+    no_peer_faster,
+    require_close,
+    takes,
+)
 from peers import (
     KEY,
     SmoothedValue,
@@ -59,9 +71,7 @@ def _fvcore(length: int, call: str, x: Any, max_length: int = 1_000_000, name: s
     """It grows from ``length`` in each round, or is full, and then pops the front of a list."""
     buffer = fvcore_buffer(some_values(length), max_length)
     check = takes(call, {'buffer': buffer}, buffer.avg, _values_like(x))
-    return Contender(
-        name, call, {'buffer': buffer, 'x': x}, check, before_round=shortened(buffer, length)
-    )
+    return Contender(name, call, {'buffer': buffer, 'x': x}, check, before_round=shortened(buffer, length))
 
 
 def _smoothed_value(call: str, x: Any) -> Contender:
@@ -184,34 +194,40 @@ def _tensor_row(settings: Settings) -> Row:
 
 
 def _check_item(x: torch.Tensor) -> None:
-    takes('seen.append(x.item())', {'seen': (seen := [])}, lambda n: math.fsum(seen) / n, _values_like(x))()
+    seen: list[float] = []
+    takes('seen.append(x.item())', {'seen': seen}, lambda n: math.fsum(seen) / n, _values_like(x))()
+
+
+def _records(hub: Any, call: str, names: dict[str, Any], expected: dict[str, torch.Tensor]) -> Check:
+    """Return a check that a statement makes these the newest values."""
+
+    def check() -> None:
+        exec(call, {**names, 'hub': hub})
+        for key, value in expected.items():
+            require_close(hub.get_scalar(key).current(), float(value), 0.0, f'{call}: {key}')
+
+    return check
 
 
 def _eight_tensors_row(settings: Settings) -> Row:
     losses = {f'train/loss_{i}': torch.tensor(value) for i, value in enumerate(some_values(8, seed=2))}
-    first = next(iter(losses))
+    first, x = next(iter(losses.items()))
     values = some_values(1_000)
     ours = our_hub({key: our_buffer(values, 1_000) for key in losses})
     theirs = mmengine_hub({key: mmengine_buffer(values, 1_000) for key in losses})
+
+    def contender(
+        name: str, hub: Any, call: str, expected: dict[str, torch.Tensor], **names: Any
+    ) -> Contender:
+        check = _records(hub, call, names, expected)
+        return Contender(name, call, {'hub': hub, **names}, check, is_peer=name == 'mmengine')
+
     at_once = 'hub.update_scalars(losses)'
-
-    def recorded(hub: Any, keys: list[str], call: str, names: dict[str, Any]) -> Check:
-        def check() -> None:
-            exec(call, {**names, 'hub': hub})
-            got = [float(hub.get_scalar(key).current()) for key in keys]
-            if got != [float(losses[key]) for key in keys]:
-                raise AssertionError(f'{call} recorded {got}')
-
-        return check
-
-    def contender(name: str, hub: Any, call: str, keys: list[str], is_peer: bool = True, **names: Any) -> Contender:
-        return Contender(name, call, {'hub': hub, **names}, recorded(hub, keys, call, names), is_peer)
-
     cells = measure(
         [
-            contender(OURS, ours, at_once, list(losses), losses=losses),
-            contender('one update_scalar', ours, BY_KEY, [first], is_peer=False, key=first, x=losses[first]),
-            contender('mmengine', theirs, at_once, list(losses), losses=losses),
+            contender(OURS, ours, at_once, losses, losses=losses),
+            contender('one update_scalar', ours, BY_KEY, {first: x}, key=first, x=x),
+            contender('mmengine', theirs, at_once, losses, losses=losses),
         ],
         settings,
     )

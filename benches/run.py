@@ -25,6 +25,7 @@ from harness import Row, Settings
 
 HERE = Path(__file__).parent
 PACKAGES = ('ringmeter', 'numpy', 'torch', 'mmengine', 'fvcore', 'torchmetrics')
+QUIET = 0.5  # load average of a machine that does nothing else
 TOPICS = (rows_update, rows_query, rows_line, rows_exact, rows_process)
 
 
@@ -32,8 +33,11 @@ def main() -> None:
     """Measure, write, show."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--quick', action='store_true', help='fewer and shorter rounds: under a minute')
-    parser.add_argument('--out', type=Path, default=HERE / 'results' / 'cpu.json')
+    parser.add_argument('--out', type=Path, help='default: results/cpu.json, or results/quick.json')
     arguments = parser.parse_args()
+    if os.getloadavg()[0] > QUIET:
+        print('warning: the machine is busy, and times will be noisy', file=sys.stderr)
+    out: Path = arguments.out or HERE / 'results' / ('quick.json' if arguments.quick else 'cpu.json')
     settings = Settings.make(arguments.quick)
     start = time.perf_counter()
     machine = _machine(settings)
@@ -43,8 +47,8 @@ def main() -> None:
         rows += topic.rows(settings)
     machine['seconds'] = round(time.perf_counter() - start, 1)
     result = json.loads(json.dumps({'machine': machine, 'rows': [_as_json(row) for row in rows]}))
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=1) + '\n')
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=1) + '\n')
     print(table.full_report(result))
 
 
@@ -74,7 +78,9 @@ def _commit() -> str:
     """The commit, with a mark when the measured code differs from it."""
 
     def git(*arguments: str) -> str:
-        done = subprocess.run(['git', *arguments], cwd=HERE.parent, capture_output=True, text=True)
+        done = subprocess.run(
+            ['git', *arguments], cwd=HERE.parent, capture_output=True, text=True, check=False
+        )
         return done.stdout.strip()
 
     changed = git('status', '--porcelain', '--', 'csrc', 'python', 'CMakeLists.txt')

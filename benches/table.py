@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +48,9 @@ def short_report(result: Json) -> str:
 def full_report(result: Json) -> str:
     """Return every row and every goal."""
     parts = [_machine(result['machine'])]
-    topics = dict.fromkeys(row['topic'] for row in result['rows'])
-    parts += [
-        f'### {topic}\n\n{_values([row for row in result["rows"] if row["topic"] == topic])}' for topic in topics
-    ]
+    for topic in dict.fromkeys(row['topic'] for row in result['rows']):
+        rows = [row for row in result['rows'] if row['topic'] == topic]
+        parts.append(f'### {topic}\n\n{_values(rows)}')
     parts += [f'### Goals\n\n{_goals(result["rows"])}', _summary(result['rows'])]
     return '\n\n'.join(parts)
 
@@ -73,7 +71,8 @@ def _goals(rows: list[Json]) -> str:
     lines = [['', 'goal', 'measured', '']]
     for row in rows:
         for goal in row['goals']:
-            lines.append([row['title'], goal['text'], _measured(goal), 'met' if goal['met'] else '**missed**'])
+            met = 'met' if goal['met'] else '**missed**'
+            lines.append([row['title'], goal['text'], _measured(goal), met])
     return _markdown(lines)
 
 
@@ -82,8 +81,9 @@ def _summary(rows: list[Json]) -> str:
     missed = [(row, goal) for row, goal in goals if not goal['met']]
     text = f'{len(goals) - len(missed)} of {len(goals)} goals are met.'
     if missed:
-        listed = '; '.join(f'{row["title"]}: {goal["text"]}, measured {_measured(goal)}' for row, goal in missed)
-        text += f' Missed: {listed}.'
+        text += ' Missed:\n\n' + '\n'.join(
+            f'- {row["title"]}: {goal["text"]}, measured {_measured(goal)}' for row, goal in missed
+        )
     return text
 
 
@@ -92,7 +92,8 @@ def _machine(machine: Json) -> str:
     kind = 'quick run, ' if machine['settings']['quick'] else ''
     return (
         f'{machine["cpu"]}, {machine["cores"]} cores, Python {machine["python"]}, {packages}; '
-        f'{kind}{machine["date"][:10]}, commit {machine["commit"]}. In brackets: times ours.'
+        f'{kind}{machine["date"][:10]}, commit {machine["commit"]}, load before {machine["load_before"]}. '
+        'In brackets: times ours.'
     )
 
 
@@ -109,7 +110,8 @@ def _cell(row: Json, name: str) -> str:
     if cell is None:
         return ''
     text = _quantity(cell['value'], row['unit'])
-    return text if name == OURS or row['unit'] == 'updates' else f'{text} ({_three_digits(cell["ratio"])}x)'
+    has_ratio = name != OURS and row['unit'] in ('s', 'B')
+    return text if not has_ratio else f'{text} ({_three_digits(cell["ratio"])}x)'
 
 
 def _quantity(value: float, unit: str) -> str:
@@ -120,8 +122,7 @@ def _quantity(value: float, unit: str) -> str:
 
 
 def _measured(goal: Json) -> str:
-    in_microseconds = re.search(r' us$', goal['text'])
-    return _quantity(goal['value'], 's') if in_microseconds else _three_digits(goal['value'])
+    return _quantity(goal['value'], 's') if goal['unit'] == 's' else _three_digits(goal['value'])
 
 
 def _three_digits(value: float) -> str:
