@@ -29,7 +29,7 @@ test-python: $(VENV)/test  ## the package, with its doctests
 
 types: $(VENV)/test  ## mypy --strict, and the stub of the extension against the extension
 	$(BIN)/python -m mypy
-	$(BIN)/python -m mypy.stubtest ringmeter._core --allowlist tests/stubtest-allowlist.txt
+	$(BIN)/python -m mypy.stubtest ringmeter._core
 
 lint: $(VENV)/test  ## ruff
 	$(BIN)/python -m ruff check .

@@ -30,6 +30,7 @@ PyObject* history_new(PyTypeObject* type, PyObject*, PyObject*) {
   PyObject* self = type->tp_alloc(type, 0);
   if (self == nullptr) return nullptr;
   self_of(self)->key = nullptr;
+  self_of(self)->resumed_in = nullptr;
   try {
     new (&self_of(self)->series) Series(kDefaultMaxLength, NumberKind::kFloat, NumberKind::kFloat);
   } catch (const std::bad_alloc&) {
@@ -83,6 +84,7 @@ PyObject* history_reset(PyObject* self, PyObject* const* args, Py_ssize_t nargs)
   }
   Py_XDECREF(history->key);
   history->key = args[3] == Py_None ? nullptr : args[3];
+  history->resumed_in = nullptr;
   Py_XINCREF(history->key);
   Py_RETURN_NONE;
 }

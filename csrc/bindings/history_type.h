@@ -12,6 +12,10 @@ namespace ringmeter::bindings {
 struct History {
   PyObject_HEAD
   PyObject* key;  // the name under which a hub made it (str), or null
+  // The hub's dict of resumed keys in which `key` was seen to be True, or null. Compared, never followed;
+  // after changes to that dict by hand it may be out of date, which only costs the error for a change of
+  // `resumed`.
+  const void* resumed_in;
   Series series;
 };
 

@@ -13,8 +13,8 @@ namespace ringmeter::bindings {
 
 namespace {
 
-// Real dicts, which Python code may read, change and replace at any time: nothing is remembered
-// about them between calls.
+// Real dicts, which Python code may read, change and replace at any time. Of what they hold, one thing is
+// remembered: History::resumed_in.
 struct Hub {
   PyObject_HEAD
   PyObject* log_scalars;   // dict[str, HistoryBuffer]
@@ -104,9 +104,9 @@ bool update_foreign(PyObject* buffer, const Update& update) {
   return done != nullptr;
 }
 
-bool push(PyObject* history, const Update& update) {
+bool push(History* history, const Update& update) {
   try {
-    reinterpret_cast<History*>(history)->series.push(update.value, update.count);
+    history->series.push(update.value, update.count);
   } catch (const std::bad_alloc&) {
     PyErr_NoMemory();
     return false;
@@ -117,22 +117,37 @@ bool push(PyObject* history, const Update& update) {
 // Records one checked scalar.
 bool apply(Hub* hub, const Update& update, PyObject* resumed, bool known) {
   PyObject* buffer = PyDict_GetItemWithError(hub->log_scalars, update.key);
-  if (buffer != nullptr && is_plain_history(buffer)) {
-    if (!push(buffer, update)) return false;
-  } else if (buffer != nullptr) {
+  if (buffer != nullptr && !is_plain_history(buffer)) {
     Py_INCREF(buffer);  // its update() may take it out of the dict
     const bool done = update_foreign(buffer, update);
     Py_DECREF(buffer);
-    if (!done) return false;
-  } else {
-    if (PyErr_Occurred() != nullptr) return false;
-    PyObject* fresh = new_history(update.key, update.value.kind, update.count.kind);
-    if (fresh == nullptr) return false;
-    const bool done = push(fresh, update) && PyObject_SetItem(hub->log_scalars, update.key, fresh) == 0;
-    Py_DECREF(fresh);
-    if (!done) return false;
+    return done && (known || PyObject_SetItem(hub->resumed_keys, update.key, resumed) == 0);
   }
-  return known || PyObject_SetItem(hub->resumed_keys, update.key, resumed) == 0;
+  if (buffer == nullptr && PyErr_Occurred() != nullptr) return false;
+  PyObject* fresh = nullptr;
+  if (buffer == nullptr) {
+    fresh = new_history(update.key, update.value.kind, update.count.kind);
+    if (fresh == nullptr) return false;
+  }
+  History* history = reinterpret_cast<History*>(buffer == nullptr ? fresh : buffer);
+  const bool done = push(history, update) &&
+                    (fresh == nullptr || PyObject_SetItem(hub->log_scalars, update.key, fresh) == 0) &&
+                    (known || PyObject_SetItem(hub->resumed_keys, update.key, resumed) == 0);
+  if (done && resumed == Py_True) history->resumed_in = hub->resumed_keys;
+  Py_XDECREF(fresh);
+  return done;
+}
+
+// The history of a key for which `resumed=True` was seen to be right before, or null: one look-up in
+// place of two.
+History* settled_history(Hub* hub, PyObject* key) {
+  PyObject* buffer = PyDict_GetItemWithError(hub->log_scalars, key);
+  if (buffer == nullptr || !is_plain_history(buffer)) return nullptr;
+  History* history = reinterpret_cast<History*>(buffer);
+  if (history->resumed_in != hub->resumed_keys || history->key == nullptr) return nullptr;
+  // Not under another key than the one that was looked at.
+  const bool same = history->key == key || PyUnicode_Compare(history->key, key) == 0;
+  return same ? history : nullptr;
 }
 
 PyObject* hub_update_scalar(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
@@ -145,11 +160,17 @@ PyObject* hub_update_scalar(PyObject* self, PyObject* const* args, Py_ssize_t na
                         given[0] == nullptr ? "key" : "value");
   }
   Hub* hub = self_of(self);
-  PyObject* resumed = given[3] == nullptr ? Py_True : given[3];
   Update update{given[0], {}, Number::integer(std::int64_t{1})};
+  if (!check_key(update.key) || !read_value(given[1], update.key, &update.value)) return nullptr;
+  if (given[2] == nullptr && given[3] == nullptr) {
+    if (History* history = settled_history(hub, update.key)) {
+      if (!push(history, update)) return nullptr;
+      Py_RETURN_NONE;
+    }
+  }
+  PyObject* resumed = given[3] == nullptr ? Py_True : given[3];
   bool known = false;
-  if (!check_key(update.key) || !read_value(given[1], update.key, &update.value) ||
-      (given[2] != nullptr && !read_count(given[2], update.key, true, &update.count)) ||
+  if ((given[2] != nullptr && !read_count(given[2], update.key, true, &update.count)) ||
       !check_resumed(hub, update.key, resumed, &known) || !apply(hub, update, resumed, known)) {
     return nullptr;
   }
@@ -224,6 +245,26 @@ PyObject* hub_update_scalars(PyObject* self, PyObject* const* args, Py_ssize_t n
   Py_RETURN_NONE;
 }
 
+PyObject* hub_update_info(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  static const char* const names[] = {"key", "value", "resumed", nullptr};
+  static const Signature signature{"update_info", names, 3};
+  PyObject* given[3] = {};
+  if (!sort_arguments(signature, args, nargs, kwnames, given)) return nullptr;
+  if (given[0] == nullptr || given[1] == nullptr) {
+    return PyErr_Format(PyExc_TypeError, "update_info() missing required argument: '%s'",
+                        given[0] == nullptr ? "key" : "value");
+  }
+  Hub* hub = self_of(self);
+  PyObject* resumed = given[2] == nullptr ? Py_True : given[2];
+  bool known = false;
+  if (!check_key(given[0]) || !check_resumed(hub, given[0], resumed, &known) ||
+      (!known && PyObject_SetItem(hub->resumed_keys, given[0], resumed) != 0) ||
+      PyObject_SetItem(hub->runtime_info, given[0], given[1]) != 0) {
+    return nullptr;
+  }
+  Py_RETURN_NONE;
+}
+
 template <PyObject* Hub::*kMember>
 PyObject* get_dict(PyObject* self, void*) {
   PyObject* dict = self_of(self)->*kMember;
@@ -249,6 +290,8 @@ PyMethodDef methods[] = {
      "update_scalar($self, /, key, value, count=1, resumed=True)\n--\n\n"},
     {"update_scalars", as_method(hub_update_scalars), METH_FASTCALL | METH_KEYWORDS,
      "update_scalars($self, /, log_dict, resumed=True)\n--\n\n"},
+    {"update_info", as_method(hub_update_info), METH_FASTCALL | METH_KEYWORDS,
+     "update_info($self, /, key, value, resumed=True)\n--\n\n"},
     {nullptr, nullptr, 0, nullptr},
 };
 

@@ -1,8 +1,10 @@
 #include "core/ring.h"
 
 #include <algorithm>
+#include <cstring>
 #include <new>
 #include <thread>
+#include <type_traits>
 
 namespace ringmeter {
 
@@ -275,24 +277,41 @@ inline SummaryCell& CellTable::cell(Level level, std::uint64_t number) const {
   return cells(number).run;
 }
 
+// Loads one entry, waiting for the thread that is about to store it.
+Read Ring::await(const std::atomic<SlotBits>& slot, const Walk& walk, SlotBits* bits) {
+  for (Spin spin; *bits == kEmpty; spin.once()) {
+    if (!walk.still()) return Read::kOvertaken;
+    *bits = slot.load(std::memory_order_acquire);  // L
+  }
+  return *bits == kPending ? Read::kPending : Read::kOk;
+}
+
 // Loads entries of one chunk.
 template <class Column>
 Read Ring::load(Walk* walk, Position first, std::size_t n, double* out) const {
-  const Read read = walk->find(first / kChunkSize);
-  if (read != Read::kOk) return read;
+  const Read found = walk->find(first / kChunkSize);
+  if (found != Read::kOk) return found;
   const Chunk& chunk = walk->chunk();
   const std::size_t offset = first % kChunkSize;
-  for (std::size_t i = 0; i < n; ++i) {
-    const std::atomic<SlotBits>& slot = chunk.slots[offset + i];
-    SlotBits bits = slot.load(std::memory_order_acquire);  // L
-    if (!is_landed(bits)) {
-      for (Spin spin; bits == kEmpty; spin.once()) {
-        if (!walk->still()) return Read::kOvertaken;
-        bits = slot.load(std::memory_order_acquire);  // L
-      }
-      if (bits == kPending) return Read::kPending;
+  const std::atomic<SlotBits>* slots = &chunk.slots[offset];
+  // Two at a time: they are read back as pairs, and a processor is slow to hand two stores to one load.
+  using BitPair = SlotBits __attribute__((vector_size(16)));
+  for (std::size_t i = 0; i < n; i += 2) {
+    const bool is_pair = i + 1 < n;
+    SlotBits bits = slots[i].load(std::memory_order_acquire);                                // L
+    SlotBits next = is_pair ? slots[i + 1].load(std::memory_order_acquire) : SlotBits{0};  // L
+    if (!is_landed(bits) || !is_landed(next)) {
+      Read read = await(slots[i], *walk, &bits);
+      if (read == Read::kOk && is_pair) read = await(slots[i + 1], *walk, &next);
+      if (read != Read::kOk) return read;
     }
-    out[i] = Column::value(chunk, offset + i, bits);
+    if constexpr (std::is_same_v<Column, Values>) {
+      const BitPair pair = {bits, next};
+      std::memcpy(out + i, &pair, is_pair ? sizeof pair : sizeof bits);
+    } else {
+      out[i] = Column::value(chunk, offset + i);
+      if (is_pair) out[i + 1] = Column::value(chunk, offset + i + 1);
+    }
   }
   return walk->still() ? Read::kOk : Read::kOvertaken;
 }
@@ -349,36 +368,72 @@ Read Ring::block(Walk* walk, std::uint64_t number, Summary* out) const {
   return Read::kOk;
 }
 
+// Loose entries of one leaf.
 template <class Column>
-Read Ring::gather(Range range, bool with_squares, Pieces* out) const {
-  Walk walk(*this, range.begin / kChunkSize);
+Read Ring::loose(Walk* walk, Position first, std::size_t n, bool with_squares, Pieces* out) const {
+  if (n == 0) return Read::kOk;
+  double values[kLeafSize];
+  const Read read = load<Column>(walk, first, n, values);
+  if (read == Read::kOk) *out->add(n) = with_squares ? summarise(values, n) : summarise_range(values, n);
+  return read;
+}
+
+// Whole leaves, in the fewest blocks.
+template <class Column>
+Read Ring::blocks(Walk* walk, Range range, Pieces* out) const {
   for (Position at = range.begin; at < range.end;) {
     const std::uint64_t left = range.end - at;
     const auto fits = [&](std::size_t size) { return at % size == 0 && left >= size; };
-    std::size_t n = 0;
+    std::size_t n = kLeafSize;
     Read read = Read::kOk;
-    if (!fits(kLeafSize)) {
-      n = loose_from(at, range.end);
-      double values[kLeafSize];
-      read = load<Column>(&walk, at, n, values);
-      if (read == Read::kOk) *out->add(n) = with_squares ? summarise(values, n) : summarise_range(values, n);
-    } else if (!fits(kChunkSize)) {
-      n = kLeafSize;
-      read = leaf<Column>(&walk, at / n, out->add(n));
+    if (!fits(kChunkSize)) {
+      read = leaf<Column>(walk, at / n, out->add(n));
     } else if (!fits(kOctetSize)) {
       n = kChunkSize;
-      read = block<Column, Level::kChunk>(&walk, at / n, out->add(n));
+      read = block<Column, Level::kChunk>(walk, at / n, out->add(n));
     } else if (!fits(kRunSize)) {
       n = kOctetSize;
-      read = block<Column, Level::kOctet>(&walk, at / n, out->add(n));
+      read = block<Column, Level::kOctet>(walk, at / n, out->add(n));
     } else {
       n = kRunSize;
-      read = block<Column, Level::kRun>(&walk, at / n, out->add(n));
+      read = block<Column, Level::kRun>(walk, at / n, out->add(n));
     }
     if (read != Read::kOk) return read;
     at += n;
   }
   return Read::kOk;
+}
+
+// Many whole leaves, as one piece.
+template <class Column>
+Read Ring::window(Walk* walk, Range range, Pieces* out) const {
+  Summary* summary = out->add(static_cast<std::size_t>(range.size()));
+  // Grows with the end, and among equal ends with the length: what SummaryCell asks of a number.
+  const std::uint64_t leaves = range.size() / kLeafSize;
+  const std::uint64_t number = (range.end / kLeafSize) << 24 | leaves;
+  const bool has_number = leaves < (1 << 24) && range.end / kLeafSize < (std::uint64_t{1} << 38);
+  SummaryCell& cell = Column::cells(*this).window();
+  if (has_number && cell.load(number, summary)) return Read::kOk;
+  Pieces pieces;
+  const Read read = blocks<Column>(walk, range, &pieces);
+  if (read != Read::kOk) return read;
+  *summary = combine(pieces.begin(), pieces.count());
+  if (has_number) cell.store(number, *summary);
+  return Read::kOk;
+}
+
+template <class Column>
+Read Ring::gather(Range range, bool with_squares, Pieces* out) const {
+  constexpr std::uint64_t kMany = 16 * kLeafSize;
+  Walk walk(*this, range.begin / kChunkSize);
+  const std::size_t head = range.begin % kLeafSize == 0 ? 0 : loose_from(range.begin, range.end);
+  const Position first = range.begin + head;
+  const Position last = std::max(first, range.end - range.end % kLeafSize);
+  Read read = loose<Column>(&walk, range.begin, head, with_squares, out);
+  if (read == Read::kOk && last - first < kMany) read = blocks<Column>(&walk, {first, last}, out);
+  if (read == Read::kOk && last - first >= kMany) read = window<Column>(&walk, {first, last}, out);
+  if (read != Read::kOk) return read;
+  return loose<Column>(&walk, last, static_cast<std::size_t>(range.end - last), with_squares, out);
 }
 
 Read Ring::copy(Range range, double* out, double* lows, double* counts) const {

@@ -40,7 +40,8 @@
 // Summaries. A block of kLeafSize entries, all landed, never changes until it is recycled; so whoever
 // needs its summary may compute and keep it (SummaryCell). Eight leaves make a chunk, eight chunks an
 // octet, eight octets a run, each summarised from the level below. A range of n entries is then at most
-// 2 * 127 loose entries, 2 * 7 blocks of each of three sizes, and n / 65536 runs.
+// 2 * 127 loose entries, 2 * 7 blocks of each of three sizes, and n / 65536 runs. All but the loose ones are
+// added up first, by themselves, so that their sum too can be kept: the same bits, kept or not.
 //
 // Cost: append O(1); a query O(leaf + levels + n / 65536); 8.5 bytes an entry, 17 with counts.
 #pragma once
@@ -108,6 +109,10 @@ class CellTable {
   // Throws std::bad_alloc.
   SummaryCell& cell(Level level, std::uint64_t number) const;
 
+  // What the whole blocks of one long window come to: the newest window, and of those that end with the
+  // same leaf the longest. So the window over everything is added up once in 128 entries.
+  SummaryCell& window() const { return window_; }
+
  private:
   struct Cells {
     std::array<SummaryCell, kRunChunks> chunk;
@@ -117,6 +122,7 @@ class CellTable {
 
   Cells& cells(std::uint64_t run_number) const;
 
+  mutable SummaryCell window_;
   std::uint64_t mask_;                           // a power of two, less one
   std::unique_ptr<std::atomic<Cells*>[]> runs_;  // each set once, by compare-exchange
 };
@@ -213,8 +219,15 @@ class Ring {
     return static_cast<std::size_t>(end - at < to_leaf_end ? end - at : to_leaf_end);
   }
 
+  static Read await(const std::atomic<SlotBits>& slot, const Walk& walk, SlotBits* bits);
   template <class Column>
   Read load(Walk* walk, Position first, std::size_t n, double* out) const;
+  template <class Column>
+  Read loose(Walk* walk, Position first, std::size_t n, bool with_squares, Pieces* out) const;
+  template <class Column>
+  Read blocks(Walk* walk, Range range, Pieces* out) const;
+  template <class Column>
+  Read window(Walk* walk, Range range, Pieces* out) const;
   template <class Column>
   Read leaf(Walk* walk, std::uint64_t number, Summary* out) const;
   template <class Column, Level kLevel>
@@ -244,7 +257,6 @@ struct Ring::Page {
 struct Ring::Values {
   static LeafCells* leaves(Chunk& chunk) { return &chunk.leaves; }
   static const CellTable& cells(const Ring& ring) { return ring.value_cells_; }
-  static double value(const Chunk&, std::size_t, SlotBits bits) { return decode(bits); }
 };
 
 struct Ring::Counts {
@@ -253,7 +265,7 @@ struct Ring::Counts {
     return column == nullptr ? nullptr : &column->leaves;
   }
   static const CellTable& cells(const Ring& ring) { return ring.count_cells_; }
-  static double value(const Chunk& chunk, std::size_t index, SlotBits) {
+  static double value(const Chunk& chunk, std::size_t index) {
     const SideColumn* column = chunk.count_column.load(std::memory_order_acquire);
     return column == nullptr ? Chunk::kDefaultCount
                              : column->value[index].load(std::memory_order_acquire);
@@ -261,7 +273,7 @@ struct Ring::Counts {
 };
 
 struct Ring::Lows {
-  static double value(const Chunk& chunk, std::size_t index, SlotBits) {
+  static double value(const Chunk& chunk, std::size_t index) {
     const SideColumn* column = chunk.low_column.load(std::memory_order_acquire);
     return column == nullptr ? Chunk::kDefaultLow
                              : column->value[index].load(std::memory_order_acquire);

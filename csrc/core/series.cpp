@@ -79,8 +79,11 @@ Read Series::total_of_values(Range range, Total* out) const {
 Read Series::at(Position position, Number* out) const {
   double value = 0.0;
   double low = 0.0;
-  const bool wide = has_wide_integers();
-  const Read read = ring_.copy({position, position + 1}, &value, wide ? &low : nullptr, nullptr);
+  Read read = ring_.copy({position, position + 1}, &value, nullptr, nullptr);
+  // Only now: whoever has seen the slot sees the flag.
+  if (read == Read::kOk && has_wide_integers()) {
+    read = ring_.copy({position, position + 1}, &value, &low, nullptr);
+  }
   *out = {value, low, kind()};
   return read;
 }
@@ -135,27 +138,27 @@ Read Series::mean(Range range, double* out) const {
 }
 
 Read Series::minimum(Range range, Number* out) const {
-  if (has_wide_integers()) {
-    std::vector<Number> numbers;
-    const Read read = wide(range, &numbers);
-    if (read == Read::kOk) *out = *std::min_element(numbers.begin(), numbers.end(), less);
-    return read;
-  }
   Total range_of;
   const Read read = total_of_values(range, &range_of);
+  if (read == Read::kOk && has_wide_integers()) {
+    std::vector<Number> numbers;
+    const Read again = wide(range, &numbers);
+    if (again == Read::kOk) *out = *std::min_element(numbers.begin(), numbers.end(), less);
+    return again;
+  }
   *out = {range_of.has_nan ? decode(kNan) : range_of.minimum, 0.0, kind()};
   return read;
 }
 
 Read Series::maximum(Range range, Number* out) const {
-  if (has_wide_integers()) {
-    std::vector<Number> numbers;
-    const Read read = wide(range, &numbers);
-    if (read == Read::kOk) *out = *std::max_element(numbers.begin(), numbers.end(), less);
-    return read;
-  }
   Total range_of;
   const Read read = total_of_values(range, &range_of);
+  if (read == Read::kOk && has_wide_integers()) {
+    std::vector<Number> numbers;
+    const Read again = wide(range, &numbers);
+    if (again == Read::kOk) *out = *std::max_element(numbers.begin(), numbers.end(), less);
+    return again;
+  }
   *out = {range_of.has_nan ? decode(kNan) : range_of.maximum, 0.0, kind()};
   return read;
 }

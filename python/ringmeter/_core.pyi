@@ -4,7 +4,9 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
 
+@disjoint_base
 class History:
     """A named history in the ring; base of ringmeter.HistoryBuffer."""
 
@@ -68,6 +70,7 @@ class History:
         /,
     ) -> None: ...
 
+@disjoint_base
 class Hub:
     """The scalars of a message hub; base of ringmeter.MessageHub."""
 
@@ -80,6 +83,7 @@ class Hub:
     def runtime_info(self) -> dict[str, Any]: ...
     def update_scalar(self, key: str, value: Any, count: Any = 1, resumed: bool = True) -> None: ...
     def update_scalars(self, log_dict: dict[str, Any], resumed: bool = True) -> None: ...
+    def update_info(self, key: str, value: Any, resumed: bool = True) -> None: ...
 
 def collect_scalars(
     log_scalars: dict[str, Any],

@@ -383,8 +383,8 @@ def _reduce(value: Any) -> Any:
     if isinstance(value, list | tuple) and value and all(hasattr(item, 'mean') for item in value):
         means = [item.mean() for item in value]
         return sum(means[1:], means[0])
-    numel = getattr(value, 'numel', None)
-    return value.mean() if callable(numel) and numel() > 1 else value
+    is_tensor = hasattr(value, 'is_floating_point')
+    return value.mean() if is_tensor and value.ndim > 0 and value.is_floating_point() else value
 
 
 def _check_at_least_1(**numbers: int | None) -> None:

@@ -20,8 +20,9 @@ class MessageHub(_core.Hub, ManagerMixin):
 
     ``update_scalar(key, value, count=1, resumed=True)`` and ``update_scalars(log_dict, resumed=True)``
     record numbers, numpy scalars, tensors of one element and whatever has ``.item()`` or DLPack; the values
-    of a dict are all checked before the first is recorded. ``log_scalars`` and ``runtime_info`` are the dicts
-    that hold it all.
+    of a dict are all checked before the first is recorded. ``update_info(key, value, resumed=True)`` replaces
+    the information under a key. ``resumed`` must be the same for a key each time. ``log_scalars`` and
+    ``runtime_info`` are the dicts that hold it all.
 
     Args:
         name: Name of the instance.
@@ -86,36 +87,22 @@ class MessageHub(_core.Hub, ManagerMixin):
         """Return the information under ``key``, or ``default``."""
         return self._runtime_info.get(key, default)
 
-    def update_info(self, key: str, value: Any, resumed: bool = True) -> None:
-        """Replace the information under ``key``.
-
-        Raises:
-            ArgumentError: ``resumed`` is not what it was for that key before.
-        """
-        self._set_resumed_keys(key, resumed)
-        self._runtime_info[key] = value
-
     def update_info_dict(self, info_dict: dict[str, Any], resumed: bool = True) -> None:
         """Replace the information under each key of ``info_dict``."""
         if not isinstance(info_dict, dict):
             raise ArgumentTypeError(f'info_dict must be a dict, got {info_dict!r}')
         for key in info_dict:
-            self._check_resumed(key, resumed)
+            before = self._resumed_keys.get(key, resumed)
+            if before != resumed:
+                raise ArgumentError(
+                    f'info {key!r}: resumed must stay what it was, {bool(before)}, got {bool(resumed)}'
+                )
         for key, value in info_dict.items():
             self.update_info(key, value, resumed)
 
     def pop_info(self, key: str, default: Any = None) -> Any:
         """Remove the information under ``key`` and return it, or ``default``."""
         return self._runtime_info.pop(key, default)
-
-    def _check_resumed(self, key: str, resumed: bool) -> None:
-        before = self._resumed_keys.get(key, resumed)
-        if before != resumed:
-            raise ArgumentError(f'info {key!r}: resumed must stay what it was, {before}, got {resumed}')
-
-    def _set_resumed_keys(self, key: str, resumed: bool) -> None:
-        self._check_resumed(key, resumed)
-        self._resumed_keys[key] = resumed
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything recorded with ``resumed=True`` as plain data.

@@ -97,7 +97,7 @@ TEST_CASE("test_selection_answers_by_the_sorted_order_when_the_sample_is_honest"
 
 TEST_CASE("test_selection_says_so_when_the_bracket_misses") {
   const std::vector<double> values = filled(10'000, [](std::size_t i) { return static_cast<double>(i); });
-  for (const double far : {-5.0, 20'000.0, 0.0, 9999.0, kInfinity, -kInfinity}) {
+  for (const double far : {-5.0, 20'000.0, 0.0, 4999.0, 5001.0, 9999.0, kInfinity, -kInfinity}) {
     CAPTURE(far);
     Selection selection(std::vector<double>(Selection::kSample, far), values.size(), 5000);
     visit_in_pieces(values, &selection);

@@ -323,14 +323,19 @@ TEST_CASE("test_sum_is_within_an_ulp_when_it_is_half_way_between_two_doubles") {
 TEST_CASE("test_sum_is_within_an_ulp_when_values_nearly_cancel") {
   std::mt19937_64 random(23);
   Tally tally;
-  for (int round = 0; round < 60; ++round) {
+  for (int round = 0; round < 110; ++round) {
     Recorded recorded(5000);
-    const std::size_t n = random() % 4000 + 1;
-    // Each value and its opposite, far apart, and something `round` powers of two smaller.
-    for (std::size_t i = 0; i < n; ++i) recorded.push(uniform(&random) - 0.5);
-    for (std::size_t i = 0; i < n && recorded.values.size() < 5000; ++i) {
-      recorded.push(-recorded.values[(i * 7919) % n] + std::ldexp(uniform(&random) - 0.5, -round));
+    const std::size_t n = random() % 1600 + 1;
+    // Values, others `round` powers of two smaller, and the opposites of the first in another order. What is
+    // lost when the small ones are added to a large sum is all that is left in the end.
+    std::vector<std::size_t> order(n);
+    for (std::size_t i = 0; i < n; ++i) {
+      order[i] = i;
+      std::swap(order[i], order[random() % (i + 1)]);
+      recorded.push(uniform(&random) - 0.5);
     }
+    for (std::size_t i = 0; i < n; ++i) recorded.push(std::ldexp(uniform(&random) - 0.5, -round));
+    for (const std::size_t i : order) recorded.push(-recorded.values[i]);
     const Range range{0, recorded.values.size()};
     Number sum;
     tally.expect(recorded.series.sum(range, &sum) == Read::kOk, "sum");
@@ -784,14 +789,17 @@ TEST_CASE("test_ema_matches_the_oracle_when_the_range_is_long") {
 
 TEST_CASE("test_ema_forgets_a_nan_when_its_weight_is_below_two_to_the_minus_60") {
   Recorded recorded(1000);
+  for (int i = 0; i < 40; ++i) recorded.push(7.0);
   recorded.push(kNotANumber);
   for (int i = 0; i < 59; ++i) recorded.push(2.0);
   double out = 0.0;
-  REQUIRE(recorded.series.ema({0, 60}, 0.5, &out) == Read::kOk);
+  REQUIRE(recorded.series.ema({40, 100}, 0.5, &out) == Read::kOk);
+  CHECK(std::isnan(out));
+  REQUIRE(recorded.series.ema({0, 100}, 0.5, &out) == Read::kOk);
   CHECK(std::isnan(out));
   recorded.push(2.0);
   recorded.push(2.0);
-  REQUIRE(recorded.series.ema({0, 62}, 0.5, &out) == Read::kOk);
+  REQUIRE(recorded.series.ema({0, 102}, 0.5, &out) == Read::kOk);
   CHECK(ulps_apart(out, 2.0) <= 1);
 }
 

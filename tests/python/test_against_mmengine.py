@@ -287,11 +287,14 @@ SETUPS = st.fixed_dictionaries({
 })  # fmt: skip
 NAMES = ['loss', 'loss_cls', 'acc', 'lr', 'base_lr', 'model.lr', 'momentum', 'grad_norm', 'sub/loss', 'count', 'time', 'data_time']  # fmt: skip
 SHOWN_NUMBERS = st.one_of(
-    GRID, GRID, st.integers(-50, 50), st.sampled_from([NAN, math.inf, -math.inf, 0.0, -0.0, 1e10, 2.0**-10])
+    GRID, GRID, st.integers(-50, 50), st.sampled_from([NAN, math.inf, -math.inf, 0.0, 1e10, 2.0**-10])
 )
 PAIRS = st.lists(st.tuples(SHOWN_NUMBERS, st.sampled_from([1, 1, 1, 2, 16])), min_size=1, max_size=14)
 BOOLEANS = st.lists(st.tuples(st.booleans(), st.just(1)), min_size=1, max_size=3)
-TIMES = st.lists(st.tuples(st.integers(0, 5000).map(lambda k: k / 1024), st.just(1)), min_size=1, max_size=14)
+TIMES = st.one_of(
+    st.lists(st.tuples(st.integers(0, 5000).map(lambda k: k / 1024), st.just(1)), min_size=1, max_size=14),
+    st.lists(st.tuples(st.integers(0, 9), st.just(1)), min_size=1, max_size=3),
+)
 ETAS = st.one_of(st.integers(0, 10**4), st.floats(0, 1e7), st.sampled_from([0, 86399.99, 86400, 10**8]))
 ARRAYS = st.sampled_from([
     np.array([[1, 2], [3, 4]]), np.array(1.5), np.zeros((0, 2)), torch.tensor([[0.5, 1.5]]), torch.tensor(3),
@@ -347,7 +350,7 @@ def cases(draw: st.DrawFn) -> dict[str, Any]:
                 'window_size': st.sampled_from([1, 2, 10, 1000]),
                 'num_digits': st.sampled_from([2, 4, 6]),
                 'log_with_hierarchy': st.booleans(),
-                'mean_pattern': st.sampled_from(['.*', 'loss', '^train', 'nothing']),
+                'mean_pattern': st.sampled_from(['.*', 'loss', 'nothing']),
             },
         )
     )
