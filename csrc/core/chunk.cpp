@@ -40,6 +40,7 @@ void Chunk::reset() {
   for (auto& slot : slots) slot.store(kEmpty, std::memory_order_release);
   if (SideColumn* counts = count_column.load(std::memory_order_acquire)) counts->fill(kDefaultCount);
   if (SideColumn* lows = low_column.load(std::memory_order_acquire)) lows->fill(kDefaultLow);
+  is_empty = true;
 }
 
 bool Chunk::all_landed() const {

@@ -53,7 +53,9 @@ struct alignas(64) Chunk {
   std::atomic<SideColumn*> count_column{nullptr};  // counts other than 1
   std::atomic<SideColumn*> low_column{nullptr};    // low parts of integers beyond 2^53
   Chunk* next_set_aside = nullptr;                 // while on Ring::set_aside_
-  bool was_live = false;                           // has been in a directory: others may still look
+  // Written by the one thread that has the chunk while no directory entry leads to it.
+  bool was_live = false;  // has been in a directory: other threads may still look at it
+  bool is_empty = true;   // every slot is kEmpty, so that it can be installed as it is
 };
 
 }  // namespace ringmeter

@@ -63,6 +63,7 @@ inline Division divide(std::uint64_t number, std::size_t by) {
 }
 
 std::size_t capacity_for(std::uint64_t min_entries) {
+  if (min_entries > std::uint64_t{1} << 48) throw std::bad_alloc();
   // One chunk for the newest entries, one so that kSlack holds, whatever their alignment.
   return static_cast<std::size_t>((min_entries + kChunkSize - 1) / kChunkSize) + 2;
 }
@@ -122,7 +123,7 @@ Chunk* Ring::take_chunk() {
     if (spare.load(std::memory_order_relaxed) == nullptr) continue;     // only a hint
     Chunk* chunk = spare.exchange(nullptr, std::memory_order_acquire);  // matches keep_chunk()
     if (chunk == nullptr) continue;
-    if (!chunk->was_live) return chunk;
+    if (chunk->is_empty) return chunk;
     if (chunk->all_landed()) {
       chunk->reset();  // D
       return chunk;
@@ -149,6 +150,7 @@ void Ring::keep_chunk(Chunk* chunk) {
 
 void Ring::retire(Chunk* chunk) {
   chunk->was_live = true;  // ours alone since B took it out of the directory
+  chunk->is_empty = false;
   keep_chunk(chunk);
 }
 
@@ -191,17 +193,17 @@ Chunk* Ring::writable(std::uint64_t chunk_number, bool with_count, bool with_low
   return chunk;
 }
 
-// Takes all the memory that an append at `position` needs.
-void Ring::prepare(Position position, bool with_count, bool with_low) {
+void Ring::prepare(double low, double count) {
+  const bool with_count = count != Chunk::kDefaultCount;
+  const bool with_low = low != Chunk::kDefaultLow;
+  const Position position = head();
   if (position % kChunkSize != 0 && !with_count && !with_low) return;  // made by an earlier append
   writable(position / kChunkSize, with_count, with_low);
 }
 
-Position Ring::append(SlotBits bits, double low, double count) {
+Position Ring::append_prepared(SlotBits bits, double low, double count) {
   const bool with_count = count != Chunk::kDefaultCount;
   const bool with_low = low != Chunk::kDefaultLow;
-  prepare(head(), with_count, with_low);
-
   const Position ticket = head_.fetch_add(1, std::memory_order_relaxed);  // A
   Chunk* chunk = nullptr;
   // Normally prepared above. Only when other threads took tickets in between can this reach a new

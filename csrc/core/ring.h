@@ -138,7 +138,7 @@ class Ring {
   // How far behind the newest entry a range of `min_entries` may end and still be there whole.
   static constexpr std::uint64_t kSlack = kChunkSize;
 
-  // Keeps at least `min_entries` > 0 entries. Throws std::bad_alloc.
+  // Keeps at least `min_entries` > 0 entries. Throws std::bad_alloc, as for any number beyond 2^48.
   explicit Ring(std::uint64_t min_entries);
   ~Ring();
   Ring(const Ring&) = delete;
@@ -146,7 +146,14 @@ class Ring {
 
   // Any thread. Returns the position. Throws std::bad_alloc before anything has changed (or, when
   // threads race for the last memory, waits until there is some).
-  Position append(SlotBits bits, double low, double count);
+  Position append(SlotBits bits, double low, double count) {
+    prepare(low, count);
+    return append_prepared(bits, low, count);
+  }
+
+  // The same in two steps, for who has something to do when it is known that there is memory.
+  void prepare(double low, double count);
+  Position append_prepared(SlotBits bits, double low, double count);
 
   // Any thread: gives the entry that append() left as kPending its value. An entry that has already
   // left the ring is passed over.
@@ -207,7 +214,6 @@ class Ring {
   Page& page(std::size_t index);
   Chunk* find_or_install(std::uint64_t chunk_number);
   Chunk* writable(std::uint64_t chunk_number, bool with_count, bool with_low);
-  void prepare(Position position, bool with_count, bool with_low);
   Chunk* take_chunk();
   void keep_chunk(Chunk* chunk);
   void retire(Chunk* chunk);

@@ -37,9 +37,11 @@ struct Series::Total {
 
   // Whether the compensated sum is within 1 ulp of the exact one. Its error is below 2^-90 of the sum
   // of magnitudes (128^2 * 2^-106 in a leaf, 2^-97 from combining); 2^-54 of the sum is half an ulp.
+  // A sum that overflowed is certain only when there was an infinity or a NaN in it.
   bool is_certain() const {
     const double value = sum.value();
-    return !std::isfinite(value) || std::fabs(value) * 0x1p-54 >= magnitude * 0x1p-90;
+    if (!std::isfinite(value)) return has_nan || std::isinf(minimum) || std::isinf(maximum);
+    return std::fabs(value) * 0x1p-54 >= magnitude * 0x1p-90;
   }
 };
 
@@ -60,7 +62,9 @@ Read Series::total(Range range, Total* out) const {
   if (read != Read::kOk) return read;
   for (const Piece& piece : pieces) out->add(piece.summary, piece.size);
   const Position done = summarised_to_.load(std::memory_order_relaxed);
-  if (range.begin <= done && range.end > done) {
+  // Up to `done`, or up to where the ring begins.
+  const Position from = std::max(done, range.end - std::min(range.end, max_length_));
+  if (range.begin <= from && range.end > done) {
     summarised_to_.store(range.end, std::memory_order_relaxed);
   }
   return read;
@@ -80,7 +84,6 @@ Read Series::at(Position position, Number* out) const {
   double value = 0.0;
   double low = 0.0;
   Read read = ring_.copy({position, position + 1}, &value, nullptr, nullptr);
-  // Only now: whoever has seen the slot sees the flag.
   if (read == Read::kOk && has_wide_integers()) {
     read = ring_.copy({position, position + 1}, &value, &low, nullptr);
   }
@@ -107,14 +110,19 @@ Read Series::exact_sum(Range range, Number* out) const {
   std::vector<double> lows(wide ? range.size() : 0);
   const Read read = ring_.copy(range, values.data(), wide ? lows.data() : nullptr, nullptr);
   if (read != Read::kOk) return read;
+  // Far from where sums of finite values would overflow on the way.
+  const bool huge = std::any_of(values.begin(), values.end(), [](double v) { return std::fabs(v) > 0x1p900; });
+  const double scale = huge ? 0x1p-100 : 1.0;
   ExactSum sum;
-  for (const double value : values) sum.add(value);
-  for (const double low : lows) sum.add(low);
+  for (const double value : values) sum.add(value * scale);
+  for (const double low : lows) sum.add(low * scale);
   const bool whole = kind() != NumberKind::kFloat;
-  *out = {sum.value(), 0.0, whole ? NumberKind::kInt : NumberKind::kFloat};
-  sum.add(-out->high);
-  if (whole) out->low = sum.value();
-  return Read::kOk;
+  *out = {sum.value() / scale, 0.0, whole ? NumberKind::kInt : NumberKind::kFloat};
+  if (whole && std::isfinite(out->high)) {
+    sum.add(-out->high * scale);
+    out->low = sum.value() / scale;
+  }
+  return read;
 }
 
 Read Series::count(Range range, double* out) const {

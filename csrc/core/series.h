@@ -33,20 +33,14 @@ class Series {
   }
 
   // Lock-free. Throws std::bad_alloc, and then nothing has changed.
-  Position push(const Number& value) {
-    promote_to(kind_, value.kind);
-    return push_slot(encode(value.high), value.low, 1.0);
-  }
+  Position push(const Number& value) { return push_slot(encode(value.high), value, kOne); }
   Position push(const Number& value, const Number& count) {
-    promote_to(kind_, value.kind);
-    promote_to(count_kind_, count.kind);
-    return push_slot(encode(value.high), value.low, count.high);
+    return push_slot(encode(value.high), value, count);
   }
 
   // Takes a position now for a float whose value comes later, through land().
-  Position push_pending(double count = 1.0) {
-    promote_to(kind_, NumberKind::kFloat);
-    return push_slot(kPending, 0.0, count);
+  Position push_pending(double count = 1.0) {  // an integer
+    return push_slot(kPending, Number::real(0.0), {count, 0.0, NumberKind::kInt});
   }
   void land(Position position, double value) { ring_.land(position, value); }
 
@@ -85,16 +79,17 @@ class Series {
   std::uint64_t unsummarised(Range range) const;
 
  private:
-  Position push_slot(SlotBits bits, double low, double count);
+  Position push_slot(SlotBits bits, const Number& value, const Number& count);
+  static constexpr Number kOne{1.0, 0.0, NumberKind::kBool};  // the kind that changes none
+
   struct Total;
   template <class Column>
   Read total(Range range, Total* out) const;
   Read total_of_values(Range range, Total* out) const;
   Read exact_sum(Range range, Number* out) const;
   Read wide(Range range, std::vector<Number>* out) const;
-  bool has_wide_integers() const {
-    return has_lows_.load(std::memory_order_relaxed) && kind() == NumberKind::kInt;
-  }
+  // Asked after the slots were read: whoever has seen them sees the flag.
+  bool has_wide_integers() const { return has_lows_.load(std::memory_order_relaxed); }
   Read select(Range range, std::uint64_t rank, Neighbours* out) const;
   static void promote_to(std::atomic<NumberKind>& kind, NumberKind at_least);
 
@@ -116,10 +111,13 @@ inline void Series::promote_to(std::atomic<NumberKind>& kind, NumberKind at_leas
   }
 }
 
-inline Position Series::push_slot(SlotBits bits, double low, double count) {
-  if (count != 1.0) has_counts_.store(true, std::memory_order_relaxed);
-  if (low != 0.0) has_lows_.store(true, std::memory_order_relaxed);
-  return ring_.append(bits, low, count);
+inline Position Series::push_slot(SlotBits bits, const Number& value, const Number& count) {
+  ring_.prepare(value.low, count.high);  // may throw: nothing has changed yet
+  promote_to(kind_, value.kind);
+  promote_to(count_kind_, count.kind);
+  if (count.high != 1.0) has_counts_.store(true, std::memory_order_relaxed);
+  if (value.low != 0.0) has_lows_.store(true, std::memory_order_relaxed);
+  return ring_.append_prepared(bits, value.low, count.high);
 }
 
 }  // namespace ringmeter

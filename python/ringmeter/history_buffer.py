@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import _core
 from ._errors import ArgumentError, ArgumentTypeError, ScalarError
 
+_MOST = 2**40
 _KINDS = {'b': 0, 'i': 1, 'u': 1, 'f': 2}
 _DTYPES: tuple[type, ...] = (np.bool_, np.int64, np.float64)
 
@@ -33,7 +34,7 @@ class HistoryBuffer(_core.History):
         max_length: How many of the newest values are kept.
 
     Raises:
-        ArgumentError: The lengths differ, or ``max_length`` is less than 1.
+        ArgumentError: The lengths differ, or ``max_length`` is not from 1 to 2**40.
         ArgumentTypeError: ``max_length`` is not an int.
         ScalarError: The values or counts are not real numbers.
 
@@ -63,8 +64,8 @@ class HistoryBuffer(_core.History):
             )
         if not isinstance(max_length, int):
             raise ArgumentTypeError(f'max_length must be an int, got {max_length!r}')
-        if max_length < 1:
-            raise ArgumentError(f'max_length must be at least 1, got {max_length!r}')
+        if not 1 <= max_length <= _MOST:
+            raise ArgumentError(f'max_length must be from 1 to {_MOST}, got {max_length!r}')
         if len(values) > max_length:
             warnings.warn(
                 f'The length of history buffer({len(values)}) exceeds the max_length({max_length}), '

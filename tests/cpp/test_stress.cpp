@@ -321,7 +321,7 @@ TEST_CASE("test_values_stay_whole_and_in_order_when_the_ring_is_lapped") {
 
 TEST_CASE("test_values_stay_whole_when_there_are_more_writers_than_cores") {
   Series series(1, NumberKind::kFloat, NumberKind::kFloat);
-  const auto pushed = let_loose(&series, {12, 2, 20'000, 100, 1000, false, false});
+  const auto pushed = let_loose(&series, {12, 2, 100'000, 1000, 1000, false, false});
   CHECK(series.position() == total_of(pushed));
 }
 
