@@ -77,7 +77,7 @@ bool check_key(PyObject* key) {
 }
 
 // Whether `resumed` is what the key was first used with. `known` tells whether it was used before.
-bool check_resumed(Hub* hub, PyObject* key, PyObject* resumed, bool* known) {
+bool check_resumed(Hub* hub, const char* what, PyObject* key, PyObject* resumed, bool* known) {
   PyObject* before = PyDict_GetItemWithError(hub->resumed_keys, key);
   *known = before != nullptr;
   if (before == resumed) return true;
@@ -86,8 +86,8 @@ bool check_resumed(Hub* hub, PyObject* key, PyObject* resumed, bool* known) {
   const int now = PyObject_IsTrue(resumed);
   if (was < 0 || now < 0) return false;
   if (was == now) return true;
-  raise_for(key, "ArgumentError", "resumed must stay what it was, %s, got %s", was != 0 ? "True" : "False",
-            now != 0 ? "True" : "False");
+  raise("ArgumentError", "%s %R: resumed must stay what it was, %s, got %s", what, key,
+        was != 0 ? "True" : "False", now != 0 ? "True" : "False");
   return false;
 }
 
@@ -114,27 +114,38 @@ bool push(History* history, const Update& update) {
   return true;
 }
 
+// The buffer of a key, made if there is none: also when another thread makes one at the same time, which it
+// may while this one allocates. New reference, or null with an error set.
+PyObject* find_or_make_buffer(Hub* hub, const Update& update) {
+  PyObject* buffer = PyDict_GetItemWithError(hub->log_scalars, update.key);
+  if (buffer != nullptr) {
+    Py_INCREF(buffer);
+    return buffer;
+  }
+  if (PyErr_Occurred() != nullptr) return nullptr;
+  PyObject* fresh = new_history(update.key, update.value.kind, update.count.kind);
+  if (fresh == nullptr) return nullptr;
+  if (PyDict_CheckExact(hub->log_scalars)) {
+    buffer = PyDict_SetDefault(hub->log_scalars, update.key, fresh);
+    Py_XINCREF(buffer);
+  } else {  // an OrderedDict keeps an order of its own
+    buffer = PyObject_CallMethod(hub->log_scalars, "setdefault", "OO", update.key, fresh);
+  }
+  Py_DECREF(fresh);
+  return buffer;
+}
+
 // Records one checked scalar.
 bool apply(Hub* hub, const Update& update, PyObject* resumed, bool known) {
-  PyObject* buffer = PyDict_GetItemWithError(hub->log_scalars, update.key);
-  if (buffer != nullptr && !is_plain_history(buffer)) {
-    Py_INCREF(buffer);  // its update() may take it out of the dict
-    const bool done = update_foreign(buffer, update);
-    Py_DECREF(buffer);
-    return done && (known || PyObject_SetItem(hub->resumed_keys, update.key, resumed) == 0);
-  }
-  if (buffer == nullptr && PyErr_Occurred() != nullptr) return false;
-  PyObject* fresh = nullptr;
-  if (buffer == nullptr) {
-    fresh = new_history(update.key, update.value.kind, update.count.kind);
-    if (fresh == nullptr) return false;
-  }
-  History* history = reinterpret_cast<History*>(buffer == nullptr ? fresh : buffer);
-  const bool done = push(history, update) &&
-                    (fresh == nullptr || PyObject_SetItem(hub->log_scalars, update.key, fresh) == 0) &&
+  PyObject* buffer = find_or_make_buffer(hub, update);
+  if (buffer == nullptr) return false;
+  const bool is_plain = is_plain_history(buffer);
+  const bool done = (is_plain ? push(reinterpret_cast<History*>(buffer), update) : update_foreign(buffer, update)) &&
                     (known || PyObject_SetItem(hub->resumed_keys, update.key, resumed) == 0);
-  if (done && resumed == Py_True) history->resumed_in = hub->resumed_keys;
-  Py_XDECREF(fresh);
+  if (done && is_plain && resumed == Py_True) {
+    reinterpret_cast<History*>(buffer)->resumed_in = hub->resumed_keys;
+  }
+  Py_DECREF(buffer);
   return done;
 }
 
@@ -171,7 +182,7 @@ PyObject* hub_update_scalar(PyObject* self, PyObject* const* args, Py_ssize_t na
   PyObject* resumed = given[3] == nullptr ? Py_True : given[3];
   bool known = false;
   if ((given[2] != nullptr && !read_count(given[2], update.key, true, &update.count)) ||
-      !check_resumed(hub, update.key, resumed, &known) || !apply(hub, update, resumed, known)) {
+      !check_resumed(hub, "series", update.key, resumed, &known) || !apply(hub, update, resumed, known)) {
     return nullptr;
   }
   Py_RETURN_NONE;
@@ -207,7 +218,7 @@ bool read_entries(Hub* hub, PyObject* log_dict, PyObject* resumed, std::vector<U
     Py_INCREF(key);
     Py_INCREF(entry);
     const bool ok = check_key(key) && read_entry(key, entry, &update) &&
-                    check_resumed(hub, key, resumed, &was_known);
+                    check_resumed(hub, "series", key, resumed, &was_known);
     Py_DECREF(entry);
     if (!ok) {
       Py_DECREF(key);
@@ -234,9 +245,17 @@ PyObject* hub_update_scalars(PyObject* self, PyObject* const* args, Py_ssize_t n
   }
   Hub* hub = self_of(self);
   PyObject* resumed = given[1] == nullptr ? Py_True : given[1];
+  PyObject* log_dict = given[0];
+  if (PyDict_CheckExact(log_dict)) {
+    Py_INCREF(log_dict);
+  } else {  // the order of an OrderedDict is not that of the dict below it
+    log_dict = PyObject_CallFunctionObjArgs(reinterpret_cast<PyObject*>(&PyDict_Type), log_dict, nullptr);
+    if (log_dict == nullptr) return nullptr;
+  }
   std::vector<Update> updates;
   std::vector<bool> known;
-  bool done = read_entries(hub, given[0], resumed, &updates, &known);
+  bool done = read_entries(hub, log_dict, resumed, &updates, &known);
+  Py_DECREF(log_dict);
   for (std::size_t i = 0; i < updates.size(); ++i) {
     done = done && apply(hub, updates[i], resumed, known[i]);
     Py_DECREF(updates[i].key);
@@ -257,7 +276,7 @@ PyObject* hub_update_info(PyObject* self, PyObject* const* args, Py_ssize_t narg
   Hub* hub = self_of(self);
   PyObject* resumed = given[2] == nullptr ? Py_True : given[2];
   bool known = false;
-  if (!check_key(given[0]) || !check_resumed(hub, given[0], resumed, &known) ||
+  if (!check_key(given[0]) || !check_resumed(hub, "info", given[0], resumed, &known) ||
       (!known && PyObject_SetItem(hub->resumed_keys, given[0], resumed) != 0) ||
       PyObject_SetItem(hub->runtime_info, given[0], given[1]) != 0) {
     return nullptr;

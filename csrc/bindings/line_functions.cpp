@@ -121,19 +121,25 @@ bool starts_with(std::string_view text, std::string_view prefix) {
 
 bool is_rate(std::string_view name) { return name.size() >= 2 && name.substr(name.size() - 2) == "lr"; }
 
-// As f'{value}', or f'{value:.{digits}e}' for what is not a float and to be scientific.
-void append_other(std::string* out, py::handle value, int digits, bool scientific) {
-  const py::str format(scientific ? "." + std::to_string(digits) + "e" : std::string());
-  *out += view(steal(PyObject_Format(value.ptr(), format.ptr())));
+// How a value is written: as str() does, or always with digits after the point.
+enum class Notation { kAsItIs, kFixed, kScientific };
+
+// As f'{value}', f'{value:.{digits}f}' or f'{value:.{digits}e}', for what is not a float.
+void append_other(std::string* out, py::handle value, int digits, Notation notation) {
+  std::string format;
+  if (notation != Notation::kAsItIs) {
+    format = "." + std::to_string(digits) + (notation == Notation::kFixed ? "f" : "e");
+  }
+  *out += view(steal(PyObject_Format(value.ptr(), py::str(format).ptr())));
 }
 
-// "name: value". Floats (np.float64 is one) have `digits` after the point.
-void append_item(std::string* out, std::string_view name, py::handle value, int digits, bool scientific) {
+// "name: value". Floats (np.float64 is one) have `digits` after the point in any case.
+void append_item(std::string* out, std::string_view name, py::handle value, int digits, Notation notation) {
   *out += name;
   *out += ": ";
   if (!PyFloat_Check(value.ptr())) {
-    append_other(out, value, digits, scientific);
-  } else if (scientific) {
+    append_other(out, value, digits, notation);
+  } else if (notation == Notation::kScientific) {
     append_scientific(out, PyFloat_AS_DOUBLE(value.ptr()), digits);
   } else {
     append_fixed(out, PyFloat_AS_DOUBLE(value.ptr()), digits);
@@ -144,7 +150,7 @@ py::str format_scalars(const py::dict& scalars, int digits) {
   std::string line;
   for (const auto& [name, value] : scalars) {
     if (!line.empty()) line += "  ";
-    append_item(&line, view(name), value, digits, false);
+    append_item(&line, view(name), value, digits, Notation::kAsItIs);
   }
   return line;
 }
@@ -167,7 +173,7 @@ py::str format_iteration(std::string_view header, const py::dict& scalars, int d
     if (!is_rate(name)) continue;
     if (!is_first) line += ' ';
     is_first = false;
-    append_item(&line, name, value, digits, true);
+    append_item(&line, name, value, digits, Notation::kScientific);
   }
   line += "  ";
   const bool with_times = !eta.is_none() && time && data_time;
@@ -175,13 +181,13 @@ py::str format_iteration(std::string_view header, const py::dict& scalars, int d
     line += "eta: ";
     append_duration(&line, long_argument(steal(PyNumber_Long(eta.ptr())).ptr()));
     line += "  ";
-    append_item(&line, "time", time, digits, false);
+    append_item(&line, "time", time, digits, Notation::kFixed);
     line += "  ";
-    append_item(&line, "data_time", data_time, digits, false);
+    append_item(&line, "data_time", data_time, digits, Notation::kFixed);
     line += "  ";
   }
   if (!memory.is_none()) {
-    append_item(&line, "memory", memory, digits, false);
+    append_item(&line, "memory", memory, digits, Notation::kAsItIs);
     line += "  ";
   }
   if (shown.is_none()) return line;
@@ -193,7 +199,7 @@ py::str format_iteration(std::string_view header, const py::dict& scalars, int d
     if (with_times && (name == "time" || name == "data_time")) continue;
     if (!is_first) line += "  ";
     is_first = false;
-    append_item(&line, name, value, digits, false);
+    append_item(&line, name, value, digits, Notation::kAsItIs);
   }
   return line;
 }

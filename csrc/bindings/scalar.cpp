@@ -109,22 +109,21 @@ bool read_value(PyObject* value, PyObject* key, Number* out) {
 }
 
 bool read_count(PyObject* count, PyObject* key, bool integer_only, Number* out) {
-  if (PyLong_CheckExact(count)) {
-    const long long value = PyLong_AsLongLong(count);
-    if (value != -1 || PyErr_Occurred() == nullptr) {
-      *out = Number::integer(static_cast<std::int64_t>(value));
-      return true;
-    }
+  const bool is_number = read_value(count, key, out);
+  if (!is_number) {
+    if (PyErr_ExceptionMatches(PyExc_ValueError) == 0) return false;  // an interrupt, no memory
     PyErr_Clear();
-  } else if (PyFloat_Check(count) || PyLong_Check(count) || !integer_only ||
-             PyObject_HasAttrString(count, "item")) {
-    if (!read_value(count, key, out)) return false;
-    const bool whole = out->kind != NumberKind::kFloat;
-    if (std::isfinite(out->high) && (whole || !integer_only)) return true;
   }
-  raise_for(key, "ScalarError", "count must be %s, got %R",
-            integer_only ? "an int" : "a finite number", count);
-  return false;
+  const bool whole = is_number && out->kind != NumberKind::kFloat;
+  if (!whole && (!is_number || integer_only || !std::isfinite(out->high))) {
+    raise_for(key, "ScalarError", "count must be %s, got %R", integer_only ? "an int" : "a finite number", count);
+    return false;
+  }
+  if (whole && (out->low != 0.0 || std::fabs(out->high) > 9007199254740992.0)) {
+    raise_for(key, "ScalarError", "count must be at most 2**53, got %R", count);
+    return false;
+  }
+  return true;
 }
 
 PyObject* to_numpy(double value) {

@@ -11,7 +11,7 @@ namespace ringmeter::bindings {
 // which). False with a ScalarError set, naming the series when `key` is not null. May run Python code.
 bool read_value(PyObject* value, PyObject* key, Number* out);
 
-// A count: a finite number, and an integer when `integer_only`.
+// A count: a finite number, and an integer when `integer_only`. Integers up to 2^53, which a double holds.
 bool read_count(PyObject* count, PyObject* key, bool integer_only, Number* out);
 
 // As numpy would answer from a history of that dtype: np.float64, np.int64 (np.uint64 when it takes

@@ -52,8 +52,8 @@ def as_number(value: Any, key: str | None) -> float | int | bool:
     if elements not in (1, None):
         shape = tuple(getattr(value, 'shape', ()))
         raise _error(key, f'got {elements} elements (shape {shape})')
-    if isinstance(number, np.floating):  # longdouble stays itself
-        return float(number)
+    if isinstance(number, np.generic) and number.dtype.kind in 'biuf':  # np.longdouble.item() stays itself
+        return float(number) if number.dtype.kind == 'f' else number.item()
     if isinstance(number, float | int):
         return number
     raise _error(key, f'got {number!r} of type {type(number).__name__}')

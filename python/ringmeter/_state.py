@@ -27,6 +27,12 @@ def _pack(array: NDArray[Any]) -> Any:
     return array.tobytes() if torch is None else torch.from_numpy(array)
 
 
+def _plain_array(array: NDArray[Any]) -> NDArray[Any]:
+    """Return a copy in native byte order, of a type that torch knows too."""
+    dtype = np.dtype(np.float64) if array.dtype.itemsize > 8 else array.dtype.newbyteorder('=')
+    return np.array(array, dtype=np.dtype(dtype.name)).ravel()
+
+
 def _unpack(packed: Any, dtype: str) -> NDArray[Any]:
     if isinstance(packed, bytes):
         return np.frombuffer(packed, dtype=dtype)
@@ -76,10 +82,10 @@ def to_plain(value: Any) -> Any:
         if isinstance(value, base):
             return base(value)
     if isinstance(value, np.generic) and value.dtype.kind in 'biuf':
-        return value.item()
+        return float(value) if value.dtype.kind == 'f' else value.item()
     if isinstance(value, np.ndarray) and value.dtype.kind in 'biuf':
-        flat = np.ascontiguousarray(value).ravel().copy()
-        return {_ARRAY: _pack(flat), 'dtype': value.dtype.name, 'shape': list(value.shape)}
+        flat = _plain_array(value)
+        return {_ARRAY: _pack(flat), 'dtype': flat.dtype.name, 'shape': list(value.shape)}
     if isinstance(value, dict):
         return {to_plain(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -93,10 +99,10 @@ def to_plain(value: Any) -> Any:
 
 def from_plain(value: Any) -> Any:
     """Undo :func:`to_plain`. Other values come back as they are."""
-    if isinstance(value, dict):
+    if type(value) is dict:
         if _ARRAY in value:
             return _unpack(value[_ARRAY], value['dtype']).reshape(value['shape']).copy()
-        return type(value)((key, from_plain(item)) for key, item in value.items())
+        return {key: from_plain(item) for key, item in value.items()}
     if type(value) in (list, tuple):
         return type(value)(from_plain(item) for item in value)
     return value

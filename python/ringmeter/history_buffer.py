@@ -200,9 +200,11 @@ def _split(values: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float6
 
 
 def _join(high: NDArray[np.float64], low: NDArray[np.float64]) -> NDArray[Any]:
-    """Undo :func:`_split`: int64, or uint64 when a value takes that."""
+    """Undo :func:`_split`: int64, uint64 when a value takes that, float64 when another is negative."""
     if low.any() or (len(high) and np.abs(high).max() >= 2.0**63):
-        return np.array([int(h) + int(rest) for h, rest in zip(high, low, strict=True)])
+        whole = [int(h) + int(rest) for h, rest in zip(high, low, strict=True)]
+        is_small = max(whole) < 2**63
+        return np.array(whole, dtype=np.int64 if is_small else np.uint64 if min(whole) >= 0 else np.float64)
     return high.astype(np.int64)
 
 

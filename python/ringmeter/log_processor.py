@@ -85,6 +85,9 @@ class LogProcessor:
         tag = (
             self._collect_scalars(custom_cfg, runner, mode, True) if self.log_with_hierarchy else dict(shown)
         )
+        if self.log_with_hierarchy:  # where mean_pattern sees the mode, the rates may differ
+            prefix = f'{mode}/'
+            shown |= {key.removeprefix(prefix): value for key, value in tag.items() if key.endswith('lr')}
         if custom_cfg or self.window_size == 'interval':
             self._mark_reported(runner, mode)
         is_built = _is_built(runner._train_loop)
@@ -132,7 +135,10 @@ class LogProcessor:
             for key in list(scalars)
             if key in ('time', 'data_time', f'{mode}/time', f'{mode}/data_time')
         }
-        shown = {name: _on_own_lines(value) for name, value in {**scalars, **infos, **times}.items()}
+        parts = (
+            {name: _on_own_lines(value) for name, value in part.items()} for part in (scalars, infos, times)
+        )
+        text = '  '.join(format_scalars(part, self.num_digits) for part in parts if part)
         size = self._get_dataloader_size(runner, mode)
         if self.by_epoch:
             epoch = f'[{self._get_epoch(runner, mode)}]' if mode == 'val' else ''
@@ -140,7 +146,7 @@ class LogProcessor:
         else:
             line = f'Iter({mode}) [{size}/{size}]  '
         tag = {**scalars, **(infos if with_non_scalar else {}), **times}
-        return tag, f'{line}  {format_scalars(shown, self.num_digits)}'
+        return tag, f'{line}  {text}'
 
     # ---- values ----
 

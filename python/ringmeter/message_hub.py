@@ -121,7 +121,7 @@ class MessageHub(_core.Hub, ManagerMixin):
             if self._resumed_keys.get(key, False):
                 try:
                     infos[key] = to_plain(value)
-                except NotPlainError as error:
+                except (NotPlainError, RecursionError) as error:
                     _logger.warning('info %r is left out of state_dict(): %s', key, error)
         return {
             'log_scalars': scalars,
@@ -138,10 +138,14 @@ class MessageHub(_core.Hub, ManagerMixin):
         Raises:
             ArgumentError: A part is missing or damaged. Nothing has changed then.
         """
-        if isinstance(state_dict, MessageHub):
-            self._log_scalars = copy.deepcopy(state_dict._log_scalars)
-            self._runtime_info = copy.deepcopy(state_dict._runtime_info)
-            self._resumed_keys = copy.deepcopy(state_dict._resumed_keys)
+        if not isinstance(state_dict, dict):  # a hub, mmengine's too: old checkpoints hold one
+            scalars, infos, resumed_keys = (
+                copy.deepcopy(dict(part))
+                for part in (state_dict._log_scalars, state_dict._runtime_info, state_dict._resumed_keys)
+            )
+            converted = {key: _as_buffer(key, value) for key, value in scalars.items()}
+            self._log_scalars = {key: value for key, value in converted.items() if value is not None}
+            self._runtime_info, self._resumed_keys = infos, resumed_keys
             return
         for part in ('log_scalars', 'runtime_info', 'resumed_keys'):
             if part not in state_dict:

@@ -76,6 +76,23 @@ TEST_CASE("test_append_writes_words_when_the_value_is_not_finite") {
   CHECK(scientific(-kInfinity, 0) == "-inf");
 }
 
+// Literals are str(datetime.timedelta(seconds=...)).
+TEST_CASE("test_append_duration_writes_what_timedelta_writes_when_given_seconds") {
+  struct Case {
+    std::int64_t seconds;
+    const char* text;
+  };
+  for (const Case& each : {Case{0, "0:00:00"}, Case{9, "0:00:09"}, Case{65, "0:01:05"}, Case{3599, "0:59:59"},
+                           Case{3600, "1:00:00"}, Case{86'399, "23:59:59"}, Case{86'400, "1 day, 0:00:00"},
+                           Case{172'799, "1 day, 23:59:59"}, Case{183'845, "2 days, 3:04:05"},
+                           Case{-1, "-1 day, 23:59:59"}, Case{-86'400, "-1 day, 0:00:00"},
+                           Case{-86'401, "-2 days, 23:59:59"}, Case{86'400'000, "1000 days, 0:00:00"}}) {
+    std::string out;
+    append_duration(&out, each.seconds);
+    CHECK(out == each.text);
+  }
+}
+
 TEST_CASE("test_append_leaves_what_is_there_when_the_string_is_not_empty") {
   std::string line = "loss: ";
   append_fixed(&line, 1.5, 4);

@@ -256,8 +256,9 @@ TEST_CASE("test_statistics_match_the_oracle_when_the_range_has_more_blocks_than_
 }
 
 TEST_CASE("test_statistics_stay_the_same_when_asked_as_of_an_earlier_position") {
+  constexpr std::uint64_t kLength = 6000;
   std::mt19937_64 random(22);
-  Recorded recorded(1000);
+  Recorded recorded(kLength);
   struct Asked {
     Range range;
     Answers answers;
@@ -268,7 +269,7 @@ TEST_CASE("test_statistics_stay_the_same_when_asked_as_of_an_earlier_position") 
     recorded.push(wild(&random));
     const Position head = recorded.series.position();
     if (i % 37 == 0) {
-      const Range range = recorded.series.window(random() % 1000 + 1, head);
+      const Range range = recorded.series.window(random() % kLength + 1, head);
       asked.push_back({range, answers_of(recorded.series, range, &tally)});
     }
     if (asked.empty() || i % 5 != 0) continue;
@@ -292,6 +293,9 @@ TEST_CASE("test_sum_is_exact_when_everything_cancels") {
       {{1e200, 1.0, 1e-200, -1e200, -1.0}, 1e-200},
       {{1e100, 1.0, -1e100, 1e-100, 1e50, -1.0, -1e50}, 1e-100},
       {{1e308, -1e308, 1.0}, 1.0},
+      {{1e308, -1e308, 1e-300}, 1e-300},
+      {{1e308, 1e308, -1e308, -1e308, 1.0}, 1.0},
+      {{1e308, 1e308, -1e308}, 1e308},
       {{5e-324, 1.0, -1.0}, 5e-324},
       {{0.1, 0.2, -0.3}, 0x1p-55},  // Fraction(0.1) + Fraction(0.2) - Fraction(0.3)
   };
@@ -568,6 +572,34 @@ TEST_CASE("test_minimum_tells_wide_integers_apart_when_they_round_to_the_same_do
   REQUIRE(series.sum({0, 4}, &out) == Read::kOk);
   CHECK(out.high == 0x1p62);
   CHECK(out.low == 2.0);
+}
+
+TEST_CASE("test_wide_integers_make_way_for_floats_when_both_were_pushed") {
+  Series series(10, NumberKind::kInt, NumberKind::kInt);
+  series.push(Number::integer((std::int64_t{1} << 53) + 1));
+  series.push(Number::real(0.5));
+  Number out;
+  REQUIRE(series.minimum({0, 2}, &out) == Read::kOk);
+  CHECK(out.high == 0.5);
+  CHECK(out.kind == NumberKind::kFloat);
+  REQUIRE(series.maximum({0, 2}, &out) == Read::kOk);
+  CHECK(out.high == 0x1p53);
+  CHECK(out.kind == NumberKind::kFloat);
+  REQUIRE(series.sum({0, 2}, &out) == Read::kOk);
+  CHECK(out.kind == NumberKind::kFloat);
+  series.push(Number::real(kNotANumber));
+  series.push(Number::real(7.0));
+  REQUIRE(series.minimum({0, 4}, &out) == Read::kOk);
+  CHECK(std::isnan(out.high));
+  REQUIRE(series.maximum({0, 4}, &out) == Read::kOk);
+  CHECK(std::isnan(out.high));
+  REQUIRE(series.sum({0, 4}, &out) == Read::kOk);
+  CHECK(std::isnan(out.high));
+  series.push(Number::real(kInfinity));
+  REQUIRE(series.sum({0, 2}, &out) == Read::kOk);
+  CHECK(out.high == 0x1p53 + 2.0);  // 2^53 + 1.5, rounded: within an ulp, and the same as ever
+  REQUIRE(series.sum({3, 5}, &out) == Read::kOk);
+  CHECK(out.high == kInfinity);
 }
 
 TEST_CASE("test_sum_of_integers_is_exact_when_it_grows_beyond_two_to_the_53") {

@@ -246,6 +246,85 @@ void write_positions(Series* series, Pace* pace, Tally* tally) {
   pace->writer_is_done();
 }
 
+// Positions whose value is still to come.
+class Waiting {
+ public:
+  void add(Position at) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    positions_.push_back(at);
+  }
+  void move_to(std::vector<Position>* out) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    out->insert(out->end(), positions_.begin(), positions_.end());
+    positions_.clear();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<Position> positions_;
+};
+
+// A value that comes later tells the position it is for. All others are stamps, and not negative.
+double landing_value(Position at) { return -1.0 - static_cast<double>(at); }
+constexpr double kPendingCount = 77.0;
+
+void write_pending(Series* series, std::uint64_t writer, Waiting* waiting, Pace* pace) {
+  Stamp stamp{writer, 0};
+  for (; pace->go_on(stamp.sequence); ++stamp.sequence) {
+    if (stamp.sequence % 8 == 0) {
+      waiting->add(series->push_pending(kPendingCount));
+    } else {
+      series->push(Number::real(stamp.value()), Number::real(stamp.count()));
+    }
+  }
+  pace->writer_is_done();
+}
+
+// Lands in any order, some only after laps.
+void land_late(Series* series, Waiting* waiting, Pace* pace) {
+  std::mt19937_64 random(1);
+  std::vector<Position> mine;
+  for (bool last = false; !last;) {
+    last = !pace->anyone_writes();
+    waiting->move_to(&mine);
+    const std::size_t keep = last ? 0 : random() % 200;
+    while (mine.size() > keep) {
+      std::swap(mine[random() % mine.size()], mine.back());
+      series->land(mine.back(), landing_value(mine.back()));
+      mine.pop_back();
+    }
+  }
+}
+
+void expect_landed(const Copied& copied, Position begin, Tally* tally) {
+  for (std::size_t i = 0; i < copied.values.size(); ++i) {
+    const double value = copied.values[i];
+    const Position at = begin + i;
+    if (value < 0.0) {
+      tally->expect(value == landing_value(at) && copied.counts[i] == kPendingCount, "at ", at, " landed ", value,
+                    ", count ", copied.counts[i]);
+    } else {
+      const std::optional<Stamp> stamp = Stamp::of_value(value);
+      tally->expect(stamp && stamp->count() == copied.counts[i], "at ", at, " is ", value);
+    }
+  }
+}
+
+void read_landed(const Series& series, Pace* pace, Tally* tally) {
+  std::mt19937_64 random(2);
+  Copied copied;
+  Number sum;
+  while (pace->anyone_writes()) {
+    const Position head = series.position();
+    const Range range = series.window(random() % 6 + 1, head - std::min<Position>(head, random() % 1000));
+    if (range.size() == 0) continue;
+    if (series.sum(range, &sum) == Read::kOk) tally->expect(std::isfinite(sum.high), "sum ", sum.high);
+    if (copied.read(series, range) != Read::kOk) continue;
+    expect_landed(copied, range.begin, tally);
+    pace->answered();
+  }
+}
+
 }  // namespace
 
 TEST_CASE("test_stamps_are_found_out_when_they_are_torn") {
@@ -456,86 +535,25 @@ TEST_CASE("test_statistics_of_one_range_are_the_same_bits_when_several_readers_a
 TEST_CASE("test_pending_values_land_in_their_own_place_when_the_ring_is_lapped_meanwhile") {
   for (const std::uint64_t length : {1U, 5000U, 300'000U}) {
     CAPTURE(length);
-    constexpr std::size_t kWriters = 2;
     Series series(length, NumberKind::kFloat, NumberKind::kFloat);
-    Pace pace(100'000, 300, kWriters);
-    std::mutex mutex;
-    std::vector<Position> waiting;
-    // A landed value tells the position it is for; all others are stamps, and not negative.
-    const auto landed_at = [](Position at) { return -1.0 - static_cast<double>(at); };
-    const auto pending_count = [](Position) { return 77.0; };
-    Tallies tallies(kWriters + 2);
-    std::vector<std::function<void()>> jobs;
-    for (std::size_t writer = 0; writer < kWriters; ++writer) {
-      jobs.push_back([&, writer] {
-        Stamp stamp{writer, 0};
-        for (; pace.go_on(stamp.sequence); ++stamp.sequence) {
-          if (stamp.sequence % 8 != 0) {
-            series.push(Number::real(stamp.value()), Number::real(stamp.count()));
-            continue;
-          }
-          const Position at = series.push_pending(77.0);
-          const std::lock_guard<std::mutex> lock(mutex);
-          waiting.push_back(at);
-        }
-        pace.writer_is_done();
-      });
+    Pace pace(100'000, 300, 2);
+    Waiting waiting;
+    {
+      Tallies tallies(1);
+      run_together({[&] { write_pending(&series, 0, &waiting, &pace); },
+                    [&] { write_pending(&series, 1, &waiting, &pace); },
+                    [&] { land_late(&series, &waiting, &pace); },
+                    [&] { read_landed(series, &pace, &tallies.each[0]); }});
     }
-    jobs.push_back([&] {  // lands in any order, some only after laps
-      std::mt19937_64 random(1);
-      std::vector<Position> mine;
-      for (bool last = false; !last;) {
-        last = !pace.anyone_writes();
-        {
-          const std::lock_guard<std::mutex> lock(mutex);
-          mine.insert(mine.end(), waiting.begin(), waiting.end());
-          waiting.clear();
-        }
-        const std::size_t keep = last ? 0 : random() % 200;
-        while (mine.size() > keep) {
-          std::swap(mine[random() % mine.size()], mine.back());
-          series.land(mine.back(), landed_at(mine.back()));
-          mine.pop_back();
-        }
-      }
-    });
-    const auto expect_range = [&](const Copied& copied, Position begin, Tally* tally) {
-      for (std::size_t i = 0; i < copied.values.size(); ++i) {
-        const double value = copied.values[i];
-        const Position at = begin + i;
-        if (value < 0.0) {
-          tally->expect(value == landed_at(at) && copied.counts[i] == pending_count(at), "at ", at, " landed ",
-                        value, ", count ", copied.counts[i]);
-        } else {
-          const std::optional<Stamp> stamp = Stamp::of_value(value);
-          tally->expect(stamp && stamp->count() == copied.counts[i], "at ", at, " is ", value);
-        }
-      }
-    };
-    jobs.push_back([&] {
-      std::mt19937_64 random(2);
-      Copied copied;
-      Number number;
-      while (pace.anyone_writes()) {
-        const Position head = series.position();
-        const Range range = series.window(random() % 6 + 1, head - std::min<Position>(head, random() % 1000));
-        if (range.size() == 0) continue;
-        if (series.sum(range, &number) == Read::kOk) {
-          tallies.each.back().expect(std::isfinite(number.high), "sum ", number.high);
-        }
-        if (copied.read(series, range) != Read::kOk) continue;
-        expect_range(copied, range.begin, &tallies.each.back());
-        pace.answered();
-      }
-    });
-    run_together(jobs);
     pace.check();
 
     // All that was pending has landed; what is left in the ring shows it.
     Copied copied;
     const Range range = series.window(length, series.position());
     CHECK(copied.read(series, range) == Read::kOk);
-    expect_range(copied, range.begin, &tallies.each[0]);
+    Tally tally;
+    expect_landed(copied, range.begin, &tally);
+    tally.check();
   }
 }
 

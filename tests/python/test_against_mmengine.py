@@ -325,7 +325,8 @@ def cases(draw: st.DrawFn) -> dict[str, Any]:
     """Everything that a line depends on."""
     histories = {}
     for mode in draw(st.sampled_from([['train'], ['train', 'val'], ['val', 'train', 'test']])):
-        for name in draw(st.lists(ANY_KEYS, max_size=8, unique=True)):
+        timed = draw(st.sampled_from([[], ['lr', 'data_time', 'time']]))
+        for name in dict.fromkeys(timed + draw(st.lists(ANY_KEYS, max_size=8, unique=True))):
             pairs = BOOLEANS if name == 'flag' else TIMES if 'time' in name else PAIRS
             histories[f'{mode}/{name}'] = draw(pairs)
     for name in draw(st.lists(st.sampled_from(['loss', 'other/loss', 'Train/loss', '/train/loss']), max_size=1)):
