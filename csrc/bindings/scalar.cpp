@@ -114,12 +114,12 @@ bool read_count(PyObject* count, PyObject* key, bool integer_only, Number* out) 
     if (PyErr_ExceptionMatches(PyExc_ValueError) == 0) return false;  // an interrupt, no memory
     PyErr_Clear();
   }
-  const bool whole = is_number && out->kind != NumberKind::kFloat;
+  const bool whole = PyLong_Check(count) || (is_number && out->kind != NumberKind::kFloat);
   if (!whole && (!is_number || integer_only || !std::isfinite(out->high))) {
     raise_for(key, "ScalarError", "count must be %s, got %R", integer_only ? "an int" : "a finite number", count);
     return false;
   }
-  if (whole && (out->low != 0.0 || std::fabs(out->high) > 9007199254740992.0)) {
+  if (whole && (!is_number || out->low != 0.0 || std::fabs(out->high) > 9007199254740992.0)) {
     raise_for(key, "ScalarError", "count must be at most 2**53, got %R", count);
     return false;
   }

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._errors import ArgumentError
-from .history_buffer import HistoryBuffer
+from .history_buffer import HistoryBuffer, check_max_length
 
 _ARRAY = '__ringmeter_array__'
 
@@ -24,7 +24,9 @@ class NotPlainError(TypeError):
 
 def _pack(array: NDArray[Any]) -> Any:
     torch = sys.modules.get('torch')
-    return array.tobytes() if torch is None else torch.from_numpy(array)
+    # Tensors of unsigned integers of more than a byte cannot be pickled.
+    is_common = array.dtype.kind != 'u' or array.dtype.itemsize == 1
+    return torch.from_numpy(array) if torch is not None and is_common else array.tobytes()
 
 
 def _plain_array(array: NDArray[Any]) -> NDArray[Any]:
@@ -36,7 +38,10 @@ def _plain_array(array: NDArray[Any]) -> NDArray[Any]:
 def _unpack(packed: Any, dtype: str) -> NDArray[Any]:
     if isinstance(packed, bytes):
         return np.frombuffer(packed, dtype=dtype)
-    return np.asarray(packed.numpy(), dtype=dtype)
+    array: NDArray[Any] = packed.numpy()
+    if array.dtype != np.dtype(dtype):
+        raise ValueError(f'an array of {array.dtype} that should be of {dtype}')
+    return array
 
 
 def pack_history(buffer: HistoryBuffer) -> dict[str, Any]:
@@ -64,8 +69,11 @@ def unpack_history(key: str, state: dict[str, Any]) -> HistoryBuffer:
         )
         if len(values) != len(counts):
             raise ValueError(f'{len(values)} values and {len(counts)} counts')
+        if not np.isfinite(counts).all():
+            raise ValueError('counts that are not finite')
+        check_max_length(state['max_length'])
         buffer._fill(values, counts, state['max_length'], key)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise ArgumentError(f'series {key!r}: not a history as state_dict() gives it: {error!r}') from error
     return buffer
 
@@ -98,7 +106,11 @@ def to_plain(value: Any) -> Any:
 
 
 def from_plain(value: Any) -> Any:
-    """Undo :func:`to_plain`. Other values come back as they are."""
+    """Undo :func:`to_plain`. Other values come back as they are.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: An array in it is damaged.
+    """
     if type(value) is dict:
         if _ARRAY in value:
             return _unpack(value[_ARRAY], value['dtype']).reshape(value['shape']).copy()

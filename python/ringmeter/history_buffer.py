@@ -62,10 +62,7 @@ class HistoryBuffer(_core.History):
             raise ArgumentError(
                 f'log_history and count_history must be of equal length, got {len(values)} and {len(counts)}'
             )
-        if not isinstance(max_length, int):
-            raise ArgumentTypeError(f'max_length must be an int, got {max_length!r}')
-        if not 1 <= max_length <= _MOST:
-            raise ArgumentError(f'max_length must be from 1 to {_MOST}, got {max_length!r}')
+        check_max_length(max_length)
         if len(values) > max_length:
             warnings.warn(
                 f'The length of history buffer({len(values)}) exceeds the max_length({max_length}), '
@@ -182,6 +179,14 @@ class HistoryBuffer(_core.History):
     def __repr__(self) -> str:
         newest = f', current={self.current()}' if len(self) else ''
         return f'{type(self).__name__}(key={self.key!r}, length={len(self)}{newest})'
+
+
+def check_max_length(max_length: int) -> None:
+    """Raise an error unless a history can be that long."""
+    if not isinstance(max_length, int):
+        raise ArgumentTypeError(f'max_length must be an int, got {max_length!r}')
+    if not 1 <= max_length <= _MOST:
+        raise ArgumentError(f'max_length must be from 1 to {_MOST}, got {max_length!r}')
 
 
 def _new(cls: type[HistoryBuffer]) -> HistoryBuffer:

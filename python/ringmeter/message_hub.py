@@ -137,32 +137,43 @@ class MessageHub(_core.Hub, ManagerMixin):
 
         Raises:
             ArgumentError: A part is missing or damaged. Nothing has changed then.
+            ArgumentTypeError: ``state_dict`` is neither.
         """
-        if not isinstance(state_dict, dict):  # a hub, mmengine's too: old checkpoints hold one
-            scalars, infos, resumed_keys = (
-                copy.deepcopy(dict(part))
-                for part in (state_dict._log_scalars, state_dict._runtime_info, state_dict._resumed_keys)
-            )
-            converted = {key: _as_buffer(key, value) for key, value in scalars.items()}
-            self._log_scalars = {key: value for key, value in converted.items() if value is not None}
-            self._runtime_info, self._resumed_keys = infos, resumed_keys
+        if isinstance(state_dict, dict):
+            self._load_dict(state_dict)
             return
+        names = ('_log_scalars', '_runtime_info', '_resumed_keys')
+        if not all(isinstance(getattr(state_dict, name, None), dict) for name in names):
+            raise ArgumentTypeError(f'state_dict must be a dict or a MessageHub, got {state_dict!r}')
+        # All of another hub, mmengine's too: old checkpoints hold one.
+        scalars, infos, resumed_keys = (copy.deepcopy(dict(getattr(state_dict, name))) for name in names)
+        converted = {key: _as_buffer(key, value) for key, value in scalars.items()}
+        self._log_scalars = {key: buffer for key, buffer in converted.items() if buffer is not None}
+        self._runtime_info, self._resumed_keys = infos, resumed_keys
+
+    def _load_dict(self, state_dict: dict[str, Any]) -> None:
         for part in ('log_scalars', 'runtime_info', 'resumed_keys'):
             if part not in state_dict:
                 raise ArgumentError(f'state_dict must have the key {part!r}, got {sorted(state_dict)}')
+            if not isinstance(state_dict[part], dict):
+                raise ArgumentError(f'state_dict[{part!r}] must be a dict, got {state_dict[part]!r}')
+            for key in state_dict[part]:
+                if not isinstance(key, str):
+                    raise ArgumentError(f'state_dict[{part!r}] must have keys of type str, got {key!r}')
         buffers = {key: _as_buffer(key, value) for key, value in state_dict['log_scalars'].items()}
+        infos = {key: _as_info(key, value) for key, value in state_dict['runtime_info'].items()}
+
         for key, buffer in buffers.items():
             if buffer is None:
                 _logger.warning('%r in state_dict is not a history: it is not resumed', key)
             else:
                 self._log_scalars[key] = buffer
-        for key, value in state_dict['runtime_info'].items():
-            self._runtime_info[key] = from_plain(_copy_or_same(key, value))
+        self._runtime_info.update(infos)
         for key, resumed in state_dict['resumed_keys'].items():
-            if key not in self._log_scalars and key not in self._runtime_info:
+            if key in self._log_scalars or key in self._runtime_info:
+                self._resumed_keys[key] = resumed
+            else:
                 _logger.warning('resumed key %r has no value in state_dict: it is not resumed', key)
-                continue
-            self._resumed_keys[key] = resumed
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _new, (type(self),), self.__getstate__()
@@ -203,12 +214,15 @@ def _as_buffer(key: str, value: Any) -> HistoryBuffer | None:
     return None
 
 
-def _copy_or_same(key: str, value: Any) -> Any:
+def _as_info(key: str, value: Any) -> Any:
     try:
-        return copy.deepcopy(value)
+        value = copy.deepcopy(value)
     except Exception:
         _logger.warning('%r in state_dict cannot be copied: the hub refers to the same object', key)
-        return value
+    try:
+        return from_plain(value)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ArgumentError(f'state_dict: info {key!r} is damaged: {error!r}') from error
 
 
 _core.set_hub_class(MessageHub)

@@ -30,8 +30,6 @@ class Tally {
     failed_ += other.failed_;
   }
 
-  std::uint64_t asked() const { return asked_; }
-
   void check() const {
     INFO(failed_ << " of " << asked_ << " do not hold, the first: " << first_);
     CHECK(asked_ > 0);

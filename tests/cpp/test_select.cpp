@@ -76,7 +76,9 @@ TEST_CASE("test_selection_answers_by_the_sorted_order_when_the_sample_is_honest"
       filled(kN, [](std::size_t) { return 1.25; }),
       filled(kN, [&](std::size_t) { return random() % 2 == 0 ? 0.0 : 1.0; }),
       filled(kN, [](std::size_t i) { return static_cast<double>(i % 7); }),
-      filled(kN, [&](std::size_t i) { return i % 3 == 0 ? -kInfinity : (i % 3 == 1 ? kInfinity : uniform(&random)); }),
+      filled(kN, [&](std::size_t i) {
+        return i % 3 == 0 ? -kInfinity : (i % 3 == 1 ? kInfinity : uniform(&random));
+      }),
       filled(kN, [](std::size_t i) { return static_cast<double>(std::min(i, kN - i)); }),
   };
   Tally tally;
