@@ -170,7 +170,7 @@ Chunk* Ring::find_or_install(std::uint64_t chunk_number) {
   std::uint64_t seen = entry.load(std::memory_order_acquire);
   Chunk* fresh = nullptr;
   while (seen == 0 || lap_of(seen) != where.lap) {
-    if (seen != 0 && is_later(lap_of(seen), where.lap)) {
+    if (has_left(chunk_number) || (seen != 0 && is_later(lap_of(seen), where.lap))) {
       if (fresh != nullptr) keep_chunk(fresh);
       return nullptr;
     }
@@ -204,7 +204,7 @@ void Ring::prepare(double low, double count) {
 Position Ring::append_prepared(SlotBits bits, double low, double count) {
   const bool with_count = count != Chunk::kDefaultCount;
   const bool with_low = low != Chunk::kDefaultLow;
-  const Position ticket = head_.fetch_add(1, std::memory_order_relaxed);  // A
+  const Position ticket = head_.fetch_add(1, std::memory_order_release);  // A
   Chunk* chunk = nullptr;
   // Normally prepared above. Only when other threads took tickets in between can this reach a new
   // chunk and find no memory; the ticket is taken, so wait for some.
@@ -217,9 +217,10 @@ Position Ring::append_prepared(SlotBits bits, double low, double count) {
   }
   if (chunk == nullptr) return ticket;  // a whole lap went by: this entry has left the ring already
   const std::size_t index = ticket % kChunkSize;
-  // Relaxed: published by the slot's release below.
-  if (with_count) chunk->counts().value[index].store(count, std::memory_order_relaxed);
-  if (with_low) chunk->lows().value[index].store(low, std::memory_order_relaxed);
+  // Release as D is: a reader that sees one of these and still the slot of the lap before must not find
+  // its entry unchanged at M.
+  if (with_count) chunk->counts().value[index].store(count, std::memory_order_release);
+  if (with_low) chunk->lows().value[index].store(low, std::memory_order_release);
   chunk->slots[index].store(bits, std::memory_order_release);  // C
   return ticket;
 }
@@ -240,6 +241,7 @@ Read Ring::Walk::find(std::uint64_t chunk_number) {
   number_ = chunk_number;
   if (place_.slot >= ring_.capacity_) place_ = ring_.place(chunk_number);
   chunk_ = nullptr;
+  if (ring_.has_left(chunk_number)) return Read::kOvertaken;
   for (Spin spin;; spin.once()) {
     const Page* page = ring_.pages_[place_.slot / Page::kEntries].load(std::memory_order_acquire);
     if (page == nullptr) continue;

@@ -23,19 +23,21 @@
 // it. One with a slot still empty (a writer asleep for a whole lap) is set aside until the ring dies.
 //
 //   writer                                       reader
-//   A  ticket := head++             (relaxed)    K  entry, has the lap I want?  (acquire, matches B)
+//   A  ticket := head++             (release)    K  entry, has the lap I want?  (acquire, matches B)
 //   B  entry := {chunk, lap}, by    (acq_rel)    L  slot                 (acquire, matches C and D)
 //      compare-exchange, if absent               M  entry unchanged?            (relaxed: after L)
-//   C  slot := value                (release)
+//   C  count, then slot := value    (release)
 //   D  slots of a retired chunk     (release)
 //      := empty, before its next B
 //
 //   B before C, so a value is only stored where a reader can find it. C is release so that the count
 //   stored beside the slot is seen with it. D comes after the B that retired the chunk; a reader that
-//   sees D's empty, or a value of the next lap, at L therefore sees another entry at M, and starts
-//   again. A is relaxed: a ticket promises nothing, the slot says itself whether it holds a value.
-//   Laps count to 2^22 and start again: to be fooled, a thread would have to sleep between K and M
-//   (or between finding its chunk and C) while a multiple of 2^22 laps goes by, 2^33 entries or more.
+//   sees D's empty, or a value or count of the next lap, at L therefore sees another entry at M, and
+//   starts again. A promises nothing of the slot, which says itself whether it holds a value; it is
+//   release, and head() acquire, for the flags that Series raises before a push.
+//   Laps count to 2^22 and start again. Who comes late looks at head() first (has_left), so to be fooled
+//   a thread would have to sleep between K and M, or between finding its chunk and C, while a multiple of
+//   2^22 laps goes by: 2^33 entries or more.
 //
 // Summaries. A block of kLeafSize entries, all landed, never changes until it is recycled; so whoever
 // needs its summary may compute and keep it (SummaryCell). Eight leaves make a chunk, eight chunks an
@@ -155,12 +157,12 @@ class Ring {
   void prepare(double low, double count);
   Position append_prepared(SlotBits bits, double low, double count);
 
-  // Any thread: gives the entry that append() left as kPending its value. An entry that has already
-  // left the ring is passed over.
+  // Any thread: gives the entry that append() left as kPending its value, once. An entry that has already
+  // left the ring is passed over. Of an entry that is not pending, the effect is undefined.
   void land(Position position, double value);
 
   // Any thread: the number of tickets taken so far.
-  Position head() const { return head_.load(std::memory_order_relaxed); }
+  Position head() const { return head_.load(std::memory_order_acquire); }
 
   // The columns of the ring; gather() runs over the first or the second.
   struct Values;
@@ -211,6 +213,8 @@ class Ring {
   };
 
   Place place(std::uint64_t chunk_number) const;
+  // Whether the ring has certainly gone round since; says so long before lap numbers start again.
+  bool has_left(std::uint64_t chunk_number) const { return chunk_number + capacity_ < head() / kChunkSize; }
   Page& page(std::size_t index);
   Chunk* find_or_install(std::uint64_t chunk_number);
   Chunk* writable(std::uint64_t chunk_number, bool with_count, bool with_low);

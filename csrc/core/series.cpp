@@ -95,7 +95,8 @@ Read Series::sum(Range range, Number* out) const {
   Total sums;
   const Read read = total_of_values(range, &sums);
   if (read != Read::kOk) return read;
-  if (has_wide_integers() || !sums.is_certain()) return exact_sum(range, out);
+  const bool finite = !sums.has_nan && !std::isinf(sums.minimum) && !std::isinf(sums.maximum);
+  if (finite && (has_wide_integers() || !sums.is_certain())) return exact_sum(range, out);
   CompensatedSum sum = sums.sum;
   sum.normalise();
   // Integers below 2^53: every intermediate sum was exact, and so is the low part.
@@ -110,12 +111,18 @@ Read Series::exact_sum(Range range, Number* out) const {
   std::vector<double> lows(wide ? range.size() : 0);
   const Read read = ring_.copy(range, values.data(), wide ? lows.data() : nullptr, nullptr);
   if (read != Read::kOk) return read;
-  // Far from where sums of finite values would overflow on the way.
-  const bool huge = std::any_of(values.begin(), values.end(), [](double v) { return std::fabs(v) > 0x1p900; });
-  const double scale = huge ? 0x1p-100 : 1.0;
+  double scale = 1.0;
   ExactSum sum;
-  for (const double value : values) sum.add(value * scale);
-  for (const double low : lows) sum.add(low * scale);
+  const auto add_all = [&] {
+    for (const double value : values) sum.add(value * scale);
+    for (const double low : lows) sum.add(low * scale);
+  };
+  add_all();
+  if (!std::isfinite(sum.value())) {  // it overflowed on the way: again, far from the largest double
+    scale = 0x1p-100;
+    sum = ExactSum();
+    add_all();
+  }
   const bool whole = kind() != NumberKind::kFloat;
   *out = {sum.value() / scale, 0.0, whole ? NumberKind::kInt : NumberKind::kFloat};
   if (whole && std::isfinite(out->high)) {
@@ -148,7 +155,7 @@ Read Series::mean(Range range, double* out) const {
 Read Series::minimum(Range range, Number* out) const {
   Total range_of;
   const Read read = total_of_values(range, &range_of);
-  if (read == Read::kOk && has_wide_integers()) {
+  if (read == Read::kOk && has_wide_integers() && is_whole()) {
     std::vector<Number> numbers;
     const Read again = wide(range, &numbers);
     if (again == Read::kOk) *out = *std::min_element(numbers.begin(), numbers.end(), less);
@@ -161,7 +168,7 @@ Read Series::minimum(Range range, Number* out) const {
 Read Series::maximum(Range range, Number* out) const {
   Total range_of;
   const Read read = total_of_values(range, &range_of);
-  if (read == Read::kOk && has_wide_integers()) {
+  if (read == Read::kOk && has_wide_integers() && is_whole()) {
     std::vector<Number> numbers;
     const Read again = wide(range, &numbers);
     if (again == Read::kOk) *out = *std::max_element(numbers.begin(), numbers.end(), less);

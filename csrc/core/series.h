@@ -90,6 +90,7 @@ class Series {
   Read wide(Range range, std::vector<Number>* out) const;
   // Asked after the slots were read: whoever has seen them sees the flag.
   bool has_wide_integers() const { return has_lows_.load(std::memory_order_relaxed); }
+  bool is_whole() const { return kind() != NumberKind::kFloat; }
   Read select(Range range, std::uint64_t rank, Neighbours* out) const;
   static void promote_to(std::atomic<NumberKind>& kind, NumberKind at_least);
 
