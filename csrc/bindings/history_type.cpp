@@ -30,7 +30,7 @@ PyObject* history_new(PyTypeObject* type, PyObject*, PyObject*) {
   PyObject* self = type->tp_alloc(type, 0);
   if (self == nullptr) return nullptr;
   self_of(self)->key = nullptr;
-  self_of(self)->resumed_in = nullptr;
+  self_of(self)->resumed_in = 0;
   try {
     new (&self_of(self)->series) Series(kDefaultMaxLength, NumberKind::kFloat, NumberKind::kFloat);
   } catch (const std::bad_alloc&) {
@@ -84,7 +84,7 @@ PyObject* history_reset(PyObject* self, PyObject* const* args, Py_ssize_t nargs)
   }
   Py_XDECREF(history->key);
   history->key = args[3] == Py_None ? nullptr : args[3];
-  history->resumed_in = nullptr;
+  history->resumed_in = 0;
   Py_XINCREF(history->key);
   Py_RETURN_NONE;
 }
@@ -179,7 +179,9 @@ struct Window {
 bool read_at(History* history, PyObject* given, Window* out) {
   if (given == nullptr || given == Py_None) return true;
   const Position head = history->series.position();
-  const unsigned long long at = PyIndex_Check(given) ? PyLong_AsUnsignedLongLong(given) : head + 1;
+  PyObject* index = PyNumber_Index(given);
+  const unsigned long long at = index == nullptr ? head + 1 : PyLong_AsUnsignedLongLong(index);
+  Py_XDECREF(index);
   if (PyErr_Occurred() != nullptr || at > head) {
     PyErr_Clear();
     raise_for(history->key, "ArgumentError", "at must be a position from 0 to %llu, got %R",

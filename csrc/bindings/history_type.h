@@ -3,6 +3,8 @@
 
 #include <Python.h>
 
+#include <cstdint>
+
 #include "core/series.h"
 
 namespace ringmeter::bindings {
@@ -12,10 +14,9 @@ namespace ringmeter::bindings {
 struct History {
   PyObject_HEAD
   PyObject* key;  // the name under which a hub made it (str), or null
-  // The hub's dict of resumed keys in which `key` was seen to be True, or null. Compared, never followed;
-  // after changes to that dict by hand it may be out of date, which only costs the error for a change of
-  // `resumed`.
-  const void* resumed_in;
+  // The id of a hub's dict of resumed keys in which `key` was seen to be True, or 0. After changes to that
+  // dict by hand it may be out of date, which only costs the error for a change of `resumed`.
+  std::uint64_t resumed_in;
   Series series;
 };
 

@@ -20,9 +20,12 @@ struct Hub {
   PyObject* log_scalars;   // dict[str, HistoryBuffer]
   PyObject* runtime_info;  // dict[str, Any]: only kept here, so that reading it costs no Python call
   PyObject* resumed_keys;  // dict[str, bool]
+  std::uint64_t resumed_id;  // of that dict; of no other in this process, unlike its address
 };
 
 PyTypeObject* hub_base = nullptr;  // _core.Hub, set once
+
+std::uint64_t next_resumed_id = 0;  // under the GIL
 
 Hub* self_of(PyObject* self) { return reinterpret_cast<Hub*>(self); }
 
@@ -32,6 +35,7 @@ PyObject* hub_new(PyTypeObject* type, PyObject*, PyObject*) {
   self_of(self)->log_scalars = PyDict_New();
   self_of(self)->runtime_info = PyDict_New();
   self_of(self)->resumed_keys = PyDict_New();
+  self_of(self)->resumed_id = ++next_resumed_id;
   if (self_of(self)->log_scalars == nullptr || self_of(self)->runtime_info == nullptr ||
       self_of(self)->resumed_keys == nullptr) {
     Py_DECREF(self);
@@ -143,7 +147,7 @@ bool apply(Hub* hub, const Update& update, PyObject* resumed, bool known) {
   const bool done = (is_plain ? push(reinterpret_cast<History*>(buffer), update) : update_foreign(buffer, update)) &&
                     (known || PyObject_SetItem(hub->resumed_keys, update.key, resumed) == 0);
   if (done && is_plain && resumed == Py_True) {
-    reinterpret_cast<History*>(buffer)->resumed_in = hub->resumed_keys;
+    reinterpret_cast<History*>(buffer)->resumed_in = hub->resumed_id;
   }
   Py_DECREF(buffer);
   return done;
@@ -155,7 +159,7 @@ History* settled_history(Hub* hub, PyObject* key) {
   PyObject* buffer = PyDict_GetItemWithError(hub->log_scalars, key);
   if (buffer == nullptr || !is_plain_history(buffer)) return nullptr;
   History* history = reinterpret_cast<History*>(buffer);
-  if (history->resumed_in != hub->resumed_keys || history->key == nullptr) return nullptr;
+  if (history->resumed_in != hub->resumed_id || history->key == nullptr) return nullptr;
   // Not under another key than the one that was looked at.
   const bool same = history->key == key || PyUnicode_Compare(history->key, key) == 0;
   return same ? history : nullptr;
@@ -300,6 +304,7 @@ int set_dict(PyObject* self, PyObject* value, void*) {
   PyObject* before = self_of(self)->*kMember;
   Py_INCREF(value);
   self_of(self)->*kMember = value;
+  self_of(self)->resumed_id = ++next_resumed_id;  // what was seen in the old dicts is forgotten
   Py_XDECREF(before);
   return 0;
 }

@@ -69,8 +69,6 @@ def unpack_history(key: str, state: dict[str, Any]) -> HistoryBuffer:
         )
         if len(values) != len(counts):
             raise ValueError(f'{len(values)} values and {len(counts)} counts')
-        if not np.isfinite(counts).all():
-            raise ValueError('counts that are not finite')
         check_max_length(state['max_length'])
         buffer._fill(values, counts, state['max_length'], key)
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:

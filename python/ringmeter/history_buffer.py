@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,7 +27,7 @@ class HistoryBuffer(_core.History):
 
     Every statistic takes ``at=position``, a number that :attr:`position` had earlier, and answers what it
     would have answered then, as long as the values it needs are still in the ring: those of the last 1024
-    positions always are.
+    positions always are. The dtype of the answer is that of the history now.
 
     Args:
         log_history: Values to begin with, bool, int or float.
@@ -77,6 +78,8 @@ class HistoryBuffer(_core.History):
             if array.dtype.kind not in _KINDS:
                 raise ScalarError(f'{name} must hold real numbers, got an array of {array.dtype}')
             kinds.append(_KINDS[array.dtype.kind])
+        if not np.isfinite(counts).all():
+            raise ScalarError('count_history must hold finite numbers, got NaN or infinity')
         high, low = _split(values)
         self._reset(max_length, kinds[0], kinds[1], key)
         self._extend(high, low, np.ascontiguousarray(counts, dtype=np.float64))
@@ -109,17 +112,18 @@ class HistoryBuffer(_core.History):
             where = '' if self.key is None else f'series {self.key!r}: '
             known = ', '.join(sorted(self._statistics_methods))
             raise KeyError(f'{where}statistic must be one of {known}, got {method_name!r}')
-        if 'at' in kwargs and method_name not in _BUILT_IN:
+        if 'at' in kwargs and method is not _OURS.get(method_name):
             return method(self.as_of(kwargs.pop('at')), *arg, **kwargs)
         return method(self, *arg, **kwargs)
 
-    def as_of(self, position: int) -> HistoryBuffer:
+    def as_of(self, position: SupportsIndex) -> HistoryBuffer:
         """Return a copy of the history as it was at an earlier position.
 
         Raises:
             ArgumentError: The position is not between 0 and :attr:`position`, or is too far back.
         """
-        values, counts = self._arrays(position)
+        self.count(at=position)  # checks it
+        values, counts = self._arrays(operator.index(position))
         copy = _new(type(self))
         copy._fill(values, counts, self.max_length, self.key)
         return copy
@@ -154,7 +158,7 @@ class HistoryBuffer(_core.History):
         registered = {
             name: method
             for name, method in self._statistics_methods.items()
-            if name not in _BUILT_IN and _is_importable(method)
+            if method is not _OURS.get(name) and _is_importable(method)
         }
         return self.__dict__ | {
             '_log_history': values,
@@ -197,7 +201,7 @@ def _split(values: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float6
     """Split integers into doubles and what those are short of; zero unless beyond 2**53."""
     high = np.ascontiguousarray(values, dtype=np.float64)
     low = np.zeros_like(high)
-    if values.dtype.kind in 'iu' and values.dtype.itemsize == 8 and np.any(np.abs(high) > 2.0**53):
+    if values.dtype.kind in 'iu' and values.dtype.itemsize == 8 and np.any(np.abs(high) >= 2.0**53):
         rest = values & values.dtype.type(2047)  # the upper 53 bits are exact, and so are these 11
         coarse = (values - rest).astype(np.float64)
         low = rest.astype(np.float64) - (high - coarse)
@@ -214,8 +218,8 @@ def _join(high: NDArray[np.float64], low: NDArray[np.float64]) -> NDArray[Any]:
 
 
 def _is_importable(method: Callable[..., Any]) -> bool:
-    found: Any = sys.modules.get(method.__module__)
-    for name in method.__qualname__.split('.'):
+    found: Any = sys.modules.get(getattr(method, '__module__', None) or '')
+    for name in getattr(method, '__qualname__', '').split('.'):
         found = getattr(found, name, None)
     return found is method
 
@@ -223,7 +227,7 @@ def _is_importable(method: Callable[..., Any]) -> bool:
 _core.set_history_class(HistoryBuffer)
 
 _NAMES = ('current', 'mean', 'min', 'max', 'median', 'sum', 'std', 'ema', 'quantile', 'count')
-_BUILT_IN = frozenset(_NAMES)
+_OURS = {name: getattr(HistoryBuffer, name) for name in _NAMES}
 # Names that mmengine leaves free: code written for it may register its own.
 _EXTRAS = set(_NAMES) - {'current', 'mean', 'min', 'max'}
-HistoryBuffer._statistics_methods.update({name: getattr(HistoryBuffer, name) for name in _NAMES})
+HistoryBuffer._statistics_methods.update(_OURS)

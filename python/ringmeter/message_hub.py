@@ -92,6 +92,8 @@ class MessageHub(_core.Hub, ManagerMixin):
         if not isinstance(info_dict, dict):
             raise ArgumentTypeError(f'info_dict must be a dict, got {info_dict!r}')
         for key in info_dict:
+            if not isinstance(key, str):
+                raise ArgumentTypeError(f'key must be a str, got {key!r}')
             before = self._resumed_keys.get(key, resumed)
             if before != resumed:
                 raise ArgumentError(

@@ -523,7 +523,6 @@ def test_error_says_what_must_be_and_changes_nothing(name: str) -> None:
     assert snapshot(hub) == before
 
 
-@pytest.mark.xfail(reason='BUG: the infos before the bad key are set')
 def test_infos_leave_nothing_behind_when_a_key_is_bad() -> None:
     hub = filled()
     before = snapshot(hub)
@@ -653,9 +652,6 @@ def test_buffer_that_the_user_put_there_is_used() -> None:
     assert hub._resumed_keys == {'x': True}
 
 
-@pytest.mark.xfail(
-    reason='BUG: a history knows its hub by the address of a dict, which another may have later'
-)
 def test_history_is_saved_when_it_came_from_a_hub_that_is_gone() -> None:
     hub = rm.MessageHub('gone')
     hub.update_scalar('x', 1.0)
