@@ -78,8 +78,9 @@ class HistoryBuffer(_core.History):
             if array.dtype.kind not in _KINDS:
                 raise ScalarError(f'{name} must hold real numbers, got an array of {array.dtype}')
             kinds.append(_KINDS[array.dtype.kind])
-        if not np.isfinite(counts).all():
-            raise ScalarError('count_history must hold finite numbers, got NaN or infinity')
+        is_whole = counts.dtype.kind != 'f' and len(counts) > 0
+        if not np.isfinite(counts).all() or (is_whole and max(int(counts.max()), -int(counts.min())) > 2**53):
+            raise ScalarError('count_history must hold finite numbers, and integers of at most 2**53')
         high, low = _split(values)
         self._reset(max_length, kinds[0], kinds[1], key)
         self._extend(high, low, np.ascontiguousarray(counts, dtype=np.float64))
