@@ -93,13 +93,10 @@ PyObject* history_reset(PyObject* self, PyObject* const* args, Py_ssize_t nargs)
 
 PyObject* history_update(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   static const char* const names[] = {"log_val", "count", nullptr};
-  static const Signature signature{"update", names, 2};
+  static const Signature signature{"update", names, 2, 1};
   PyObject* given[2] = {};
   if (!sort_arguments(signature, args, nargs, kwnames, given)) return nullptr;
   History* history = self_of(self);
-  if (given[0] == nullptr) {
-    return PyErr_Format(PyExc_TypeError, "update() missing required argument: 'log_val'");
-  }
   Number value;
   Number count = Number::integer(std::int64_t{1});
   if (!read_value(given[0], history->key, &value)) return nullptr;
@@ -211,8 +208,7 @@ bool answer(History* history, const Window& window, Cost&& cost, Ask&& ask) {
       }
     };
     if (cost(range) > kLongRange) {
-      Py_BEGIN_ALLOW_THREADS
-      guarded();
+      Py_BEGIN_ALLOW_THREADS guarded();
       Py_END_ALLOW_THREADS
     } else {
       guarded();
@@ -257,7 +253,7 @@ bool read_window(History* history, const char* method, PyObject* const* args, Py
                  PyObject* kwnames, Window* out) {
   static const char* const names[] = {"window_size", "at", nullptr};
   PyObject* given[2] = {};
-  return sort_arguments({method, names, 1}, args, nargs, kwnames, given) &&
+  return sort_arguments({method, names, 1, 0}, args, nargs, kwnames, given) &&
          read_window_size(history->key, given[0], &out->size) && read_at(history, given[1], out);
 }
 
@@ -273,7 +269,7 @@ PyObject* newest(History* history) {
 
 PyObject* history_current(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   static const char* const names[] = {"at", nullptr};
-  static const Signature signature{"current", names, 0};
+  static const Signature signature{"current", names, 0, 0};
   History* history = self_of(self);
   if (nargs == 0 && kwnames == nullptr) {
     PyObject* number = newest(history);
@@ -388,22 +384,20 @@ bool read_fraction(History* history, const char* name, PyObject* given, bool bel
     return false;
   }
   if (*out >= 0.0 && (below_one ? *out < 1.0 : *out <= 1.0)) return true;
-  raise_for(history->key, "ArgumentError", "%s must be in [0, 1%s, got %R", name, below_one ? ")" : "]", given);
+  raise_for(history->key, "ArgumentError", "%s must be in [0, 1%s, got %R", name, below_one ? ")" : "]",
+            given);
   return false;
 }
 
 PyObject* history_quantile(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   static const char* const names[] = {"q", "window_size", "at", nullptr};
-  static const Signature signature{"quantile", names, 2};
+  static const Signature signature{"quantile", names, 2, 1};
   History* history = self_of(self);
   PyObject* given[3] = {};
   Window window;
   double q = 0.0;
-  if (!sort_arguments(signature, args, nargs, kwnames, given)) return nullptr;
-  if (given[0] == nullptr) {
-    return PyErr_Format(PyExc_TypeError, "quantile() missing required argument: 'q'");
-  }
-  if (!read_fraction(history, "q", given[0], false, &q) ||
+  if (!sort_arguments(signature, args, nargs, kwnames, given) ||
+      !read_fraction(history, "q", given[0], false, &q) ||
       !read_window_size(history->key, given[1], &window.size) || !read_at(history, given[2], &window) ||
       is_empty(history, window, "quantile")) {
     return nullptr;
@@ -416,7 +410,7 @@ PyObject* history_quantile(PyObject* self, PyObject* const* args, Py_ssize_t nar
 
 PyObject* history_ema(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   static const char* const names[] = {"window_size", "smoothing", "at", nullptr};
-  static const Signature signature{"ema", names, 2};
+  static const Signature signature{"ema", names, 2, 0};
   History* history = self_of(self);
   PyObject* given[3] = {};
   Window window;
@@ -509,7 +503,8 @@ PyMethodDef methods[] = {
      "quantile($self, /, q, window_size=None, *, at=None)\n--\n\n"},
     {"ema", as_method(history_ema), kFast,
      "ema($self, /, window_size=None, smoothing=0.9, *, at=None)\n--\n\n"},
-    {"_reset", as_method(history_reset), METH_FASTCALL, "_reset($self, max_length, kind, count_kind, key, /)\n--\n\n"},
+    {"_reset", as_method(history_reset), METH_FASTCALL,
+     "_reset($self, max_length, kind, count_kind, key, /)\n--\n\n"},
     {"_extend", as_method(history_extend), METH_FASTCALL, "_extend($self, values, lows, counts, /)\n--\n\n"},
     {"_copy", as_method(history_copy), METH_FASTCALL, "_copy($self, at, values, lows, counts, /)\n--\n\n"},
     {nullptr, nullptr, 0, nullptr},
@@ -573,8 +568,7 @@ bool read_window_size(PyObject* key, PyObject* given, std::uint64_t* out) {
     return false;
   }
   if (!PyIndex_Check(given)) {
-    raise_for(key, "ArgumentTypeError", "window_size must be an int, 'global' or None, got %R",
-              given);
+    raise_for(key, "ArgumentTypeError", "window_size must be an int, 'global' or None, got %R", given);
     return false;
   }
   const Py_ssize_t size = PyNumber_AsSsize_t(given, nullptr);  // clipped

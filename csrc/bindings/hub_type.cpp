@@ -16,10 +16,9 @@ namespace {
 // Real dicts, which Python code may read, change and replace at any time. Of what they hold, one thing is
 // remembered: History::resumed_in.
 struct Hub {
-  PyObject_HEAD
-  PyObject* log_scalars;   // dict[str, HistoryBuffer]
-  PyObject* runtime_info;  // dict[str, Any]: only kept here, so that reading it costs no Python call
-  PyObject* resumed_keys;  // dict[str, bool]
+  PyObject_HEAD PyObject* log_scalars;  // dict[str, HistoryBuffer]
+  PyObject* runtime_info;    // dict[str, Any]: only kept here, so that reading it costs no Python call
+  PyObject* resumed_keys;    // dict[str, bool]
   std::uint64_t resumed_id;  // of that dict; of no other in this process, unlike its address
 };
 
@@ -144,8 +143,9 @@ bool apply(Hub* hub, const Update& update, PyObject* resumed, bool known) {
   PyObject* buffer = find_or_make_buffer(hub, update);
   if (buffer == nullptr) return false;
   const bool is_plain = is_plain_history(buffer);
-  const bool done = (is_plain ? push(reinterpret_cast<History*>(buffer), update) : update_foreign(buffer, update)) &&
-                    (known || PyObject_SetItem(hub->resumed_keys, update.key, resumed) == 0);
+  const bool done =
+      (is_plain ? push(reinterpret_cast<History*>(buffer), update) : update_foreign(buffer, update)) &&
+      (known || PyObject_SetItem(hub->resumed_keys, update.key, resumed) == 0);
   if (done && is_plain && resumed == Py_True) {
     reinterpret_cast<History*>(buffer)->resumed_in = hub->resumed_id;
   }
@@ -167,13 +167,9 @@ History* settled_history(Hub* hub, PyObject* key) {
 
 PyObject* hub_update_scalar(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   static const char* const names[] = {"key", "value", "count", "resumed", nullptr};
-  static const Signature signature{"update_scalar", names, 4};
+  static const Signature signature{"update_scalar", names, 4, 2};
   PyObject* given[4] = {};
   if (!sort_arguments(signature, args, nargs, kwnames, given)) return nullptr;
-  if (given[0] == nullptr || given[1] == nullptr) {
-    return PyErr_Format(PyExc_TypeError, "update_scalar() missing required argument: '%s'",
-                        given[0] == nullptr ? "key" : "value");
-  }
   Hub* hub = self_of(self);
   Update update{given[0], {}, Number::integer(std::int64_t{1})};
   if (!check_key(update.key) || !read_value(given[1], update.key, &update.value)) return nullptr;
@@ -240,13 +236,10 @@ bool read_entries(Hub* hub, PyObject* log_dict, PyObject* resumed, std::vector<U
 
 PyObject* hub_update_scalars(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   static const char* const names[] = {"log_dict", "resumed", nullptr};
-  static const Signature signature{"update_scalars", names, 2};
+  static const Signature signature{"update_scalars", names, 2, 1};
   PyObject* given[2] = {};
   if (!sort_arguments(signature, args, nargs, kwnames, given)) return nullptr;
-  if (given[0] == nullptr || !PyDict_Check(given[0])) {
-    return raise("ArgumentTypeError", "log_dict must be a dict, got %R",
-                 given[0] == nullptr ? Py_None : given[0]);
-  }
+  if (!PyDict_Check(given[0])) return raise("ArgumentTypeError", "log_dict must be a dict, got %R", given[0]);
   Hub* hub = self_of(self);
   PyObject* resumed = given[1] == nullptr ? Py_True : given[1];
   PyObject* log_dict = given[0];
@@ -270,13 +263,9 @@ PyObject* hub_update_scalars(PyObject* self, PyObject* const* args, Py_ssize_t n
 
 PyObject* hub_update_info(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   static const char* const names[] = {"key", "value", "resumed", nullptr};
-  static const Signature signature{"update_info", names, 3};
+  static const Signature signature{"update_info", names, 3, 2};
   PyObject* given[3] = {};
   if (!sort_arguments(signature, args, nargs, kwnames, given)) return nullptr;
-  if (given[0] == nullptr || given[1] == nullptr) {
-    return PyErr_Format(PyExc_TypeError, "update_info() missing required argument: '%s'",
-                        given[0] == nullptr ? "key" : "value");
-  }
   Hub* hub = self_of(self);
   PyObject* resumed = given[2] == nullptr ? Py_True : given[2];
   bool known = false;
@@ -288,14 +277,14 @@ PyObject* hub_update_info(PyObject* self, PyObject* const* args, Py_ssize_t narg
   Py_RETURN_NONE;
 }
 
-template <PyObject* Hub::*kMember>
+template <PyObject* Hub::* kMember>
 PyObject* get_dict(PyObject* self, void*) {
   PyObject* dict = self_of(self)->*kMember;
   Py_INCREF(dict);
   return dict;
 }
 
-template <PyObject* Hub::*kMember>
+template <PyObject* Hub::* kMember>
 int set_dict(PyObject* self, PyObject* value, void*) {
   if (value == nullptr || !PyDict_Check(value)) {
     PyErr_Format(PyExc_TypeError, "expected a dict, got %R", value == nullptr ? Py_None : value);
@@ -304,7 +293,8 @@ int set_dict(PyObject* self, PyObject* value, void*) {
   PyObject* before = self_of(self)->*kMember;
   Py_INCREF(value);
   self_of(self)->*kMember = value;
-  self_of(self)->resumed_id = ++next_resumed_id;  // what was seen in the old dicts is forgotten
+  // What was seen in the old dict of resumed keys is forgotten.
+  if (kMember == &Hub::resumed_keys) self_of(self)->resumed_id = ++next_resumed_id;
   Py_XDECREF(before);
   return 0;
 }

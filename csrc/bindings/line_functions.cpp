@@ -1,11 +1,11 @@
 #include "bindings/line_functions.h"
 
+#include <pybind11/pybind11.h>
+
 #include <cstdint>
 #include <stdexcept>
 #include <string>
 #include <string_view>
-
-#include <pybind11/pybind11.h>
 
 #include "bindings/history_type.h"
 #include "bindings/methods.h"

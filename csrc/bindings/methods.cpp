@@ -5,8 +5,8 @@ namespace ringmeter::bindings {
 bool sort_named_arguments(const Signature& signature, PyObject* const* args, Py_ssize_t nargs,
                           PyObject* kwnames, PyObject** out) {
   if (nargs > signature.positional) {
-    PyErr_Format(PyExc_TypeError, "%s() takes at most %zd positional arguments (%zd given)",
-                 signature.method, signature.positional, nargs);
+    PyErr_Format(PyExc_TypeError, "%s() takes at most %zd positional arguments (%zd given)", signature.method,
+                 signature.positional, nargs);
     return false;
   }
   for (Py_ssize_t i = 0; i < nargs; ++i) out[i] = args[i];
@@ -27,6 +27,13 @@ bool sort_named_arguments(const Signature& signature, PyObject* const* args, Py_
       return false;
     }
     out[place] = args[nargs + i];
+  }
+  for (Py_ssize_t i = 0; i < signature.required; ++i) {
+    if (out[i] == nullptr) {
+      PyErr_Format(PyExc_TypeError, "%s() missing required argument: '%s'", signature.method,
+                   signature.names[i]);
+      return false;
+    }
   }
   return true;
 }

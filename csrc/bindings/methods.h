@@ -13,21 +13,23 @@ PyCFunction as_method(Function* function) {
   return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
 }
 
-// The parameters of one method: the first `positional` may be given by position, the rest by name only.
+// The parameters of one method: the first `positional` may be given by position, the rest by name only; the
+// first `required` must be given.
 struct Signature {
   const char* method;
   const char* const* names;  // null at the end
   Py_ssize_t positional;
+  Py_ssize_t required;
 };
 
 bool sort_named_arguments(const Signature& signature, PyObject* const* args, Py_ssize_t nargs,
                           PyObject* kwnames, PyObject** out);
 
 // Puts borrowed references into `out`, one per name; those not given stay null. False with a TypeError
-// set: too many, unknown or repeated.
+// set: too many or too few, unknown or repeated.
 inline bool sort_arguments(const Signature& signature, PyObject* const* args, Py_ssize_t nargs,
                            PyObject* kwnames, PyObject** out) {
-  if (kwnames != nullptr || nargs > signature.positional) {
+  if (kwnames != nullptr || nargs > signature.positional || nargs < signature.required) {
     return sort_named_arguments(signature, args, nargs, kwnames, out);
   }
   for (Py_ssize_t i = 0; i < nargs; ++i) out[i] = args[i];

@@ -60,8 +60,7 @@ bool read_in_python(PyObject* value, PyObject* key, Number* out) {
     Py_DECREF(module);
     if (as_number == nullptr) return false;
   }
-  PyObject* number =
-      PyObject_CallFunctionObjArgs(as_number, value, key == nullptr ? Py_None : key, nullptr);
+  PyObject* number = PyObject_CallFunctionObjArgs(as_number, value, key == nullptr ? Py_None : key, nullptr);
   if (number == nullptr) return false;
   const bool read = read_builtin(number, out);
   Py_DECREF(number);
@@ -116,7 +115,8 @@ bool read_count(PyObject* count, PyObject* key, bool integer_only, Number* out) 
   }
   const bool whole = PyLong_Check(count) || (is_number && out->kind != NumberKind::kFloat);
   if (!whole && (!is_number || integer_only || !std::isfinite(out->high))) {
-    raise_for(key, "ScalarError", "count must be %s, got %R", integer_only ? "an int" : "a finite number", count);
+    raise_for(key, "ScalarError", "count must be %s, got %R", integer_only ? "an int" : "a finite number",
+              count);
     return false;
   }
   if (whole && (!is_number || out->low != 0.0 || std::fabs(out->high) > 9007199254740992.0)) {
@@ -127,7 +127,8 @@ bool read_count(PyObject* count, PyObject* key, bool integer_only, Number* out) 
 }
 
 PyObject* to_numpy(double value) {
-  if (!float64_is_float) return call_with(reinterpret_cast<PyObject*>(float64_type), PyFloat_FromDouble(value));
+  if (!float64_is_float)
+    return call_with(reinterpret_cast<PyObject*>(float64_type), PyFloat_FromDouble(value));
   PyObject* result = float64_type->tp_alloc(float64_type, 0);
   if (result != nullptr) reinterpret_cast<PyFloatObject*>(result)->ob_fval = value;
   return result;

@@ -29,8 +29,8 @@ double ExactSum::value() const {
     error = partial - (total - before);
   }
   // Half-way cases: the remaining partials decide the direction of the rounding.
-  if (left > 0 && ((error < 0.0 && partials_[left - 1] < 0.0) ||
-                   (error > 0.0 && partials_[left - 1] > 0.0))) {
+  if (left > 0 &&
+      ((error < 0.0 && partials_[left - 1] < 0.0) || (error > 0.0 && partials_[left - 1] > 0.0))) {
     const double doubled = error * 2.0;
     const double rounded = total + doubled;
     if (doubled == rounded - total) total = rounded;

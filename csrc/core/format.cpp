@@ -15,7 +15,8 @@ void append(std::string* out, double value, std::chars_format format, int digits
     return;
   }
   char short_text[64];
-  std::to_chars_result result = std::to_chars(short_text, short_text + sizeof short_text, value, format, digits);
+  std::to_chars_result result =
+      std::to_chars(short_text, short_text + sizeof short_text, value, format, digits);
   if (result.ec == std::errc()) {
     out->append(short_text, result.ptr);
     return;

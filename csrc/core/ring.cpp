@@ -80,6 +80,28 @@ class Spin {
   unsigned turns_ = 0;
 };
 
+// Copies slots, and tells whether all are numbers. A NaN may be a value, or a mark: that takes a closer look.
+// Two at a time: they are read back as pairs, and a processor is slow to hand two stores to one load.
+bool copy_numbers(const std::atomic<SlotBits>* slots, std::size_t n, double* out) {
+  using BitPair = SlotBits __attribute__((vector_size(16)));
+  using Pair = double __attribute__((vector_size(16)));
+  auto is_nan = Pair{} != Pair{};
+  std::size_t i = 0;
+  for (; i + 1 < n; i += 2) {
+    const BitPair bits = {slots[i].load(std::memory_order_acquire),       // L
+                          slots[i + 1].load(std::memory_order_acquire)};  // L
+    Pair pair;
+    std::memcpy(&pair, &bits, sizeof pair);
+    is_nan |= pair != pair;
+    std::memcpy(out + i, &pair, sizeof pair);
+  }
+  if (i < n) {
+    out[i] = decode(slots[i].load(std::memory_order_acquire));  // L
+    if (out[i] != out[i]) return false;
+  }
+  return (is_nan[0] | is_nan[1]) == 0;
+}
+
 }  // namespace
 
 inline Ring::Place Ring::place(std::uint64_t chunk_number) const {
@@ -159,8 +181,8 @@ void Ring::set_aside(Chunk* chunk) {
   do {
     chunk->next_set_aside = top;
     // Release, matched by nobody: the stack is only read by the destructor.
-  } while (!set_aside_.compare_exchange_weak(top, chunk, std::memory_order_release,
-                                             std::memory_order_relaxed));
+  } while (
+      !set_aside_.compare_exchange_weak(top, chunk, std::memory_order_release, std::memory_order_relaxed));
 }
 
 // The chunk of that number, or null when the ring has moved a lap past it.
@@ -222,7 +244,19 @@ Position Ring::append_prepared(SlotBits bits, double low, double count) {
   if (with_count) chunk->counts().value[index].store(count, std::memory_order_release);
   if (with_low) chunk->lows().value[index].store(low, std::memory_order_release);
   chunk->slots[index].store(bits, std::memory_order_release);  // C
+  if (ticket % kLeafSize == kLeafSize - 1) summarise_early(ticket / kLeafSize);
   return ticket;
+}
+
+// Summarises a leaf whose last entry was just stored, while it is in the cache. Waits for nobody: where an
+// entry has not landed, the first reader who needs the summary makes it.
+void Ring::summarise_early(std::uint64_t leaf_number) const {
+  Walk walk(*this, leaf_number / kFanOut);
+  if (walk.find(leaf_number / kFanOut) != Read::kOk) return;
+  double values[kLeafSize];
+  const std::size_t leaf = leaf_number % kFanOut;
+  if (!copy_numbers(&walk.chunk().slots[leaf * kLeafSize], kLeafSize, values) || !walk.still()) return;
+  walk.chunk().leaves[leaf].store(leaf_number, summarise(values, kLeafSize));
 }
 
 void Ring::land(Position position, double value) {
@@ -253,6 +287,18 @@ Read Ring::Walk::find(std::uint64_t chunk_number) {
   }
   chunk_ = chunk_of(seen_);
   return Read::kOk;
+}
+
+void Ring::Walk::prefetch(std::uint64_t chunk_number) const {
+  const std::size_t slot = ring_.place(chunk_number).slot;
+  const Page* page = ring_.pages_[slot / Page::kEntries].load(std::memory_order_acquire);
+  if (page == nullptr) return;
+  // Relaxed: nothing is read through it here.
+  const Chunk* chunk = chunk_of(page->entry[slot % Page::kEntries].load(std::memory_order_relaxed));
+  if (chunk == nullptr) return;
+  constexpr std::size_t kCacheLine = 64;
+  const char* leaves = reinterpret_cast<const char*>(&chunk->leaves);
+  for (std::size_t i = 0; i < sizeof chunk->leaves; i += kCacheLine) __builtin_prefetch(leaves + i);
 }
 
 CellTable::CellTable(std::size_t chunks) : mask_(0) {
@@ -298,23 +344,16 @@ Read Ring::load(Walk* walk, Position first, std::size_t n, double* out) const {
   const Chunk& chunk = walk->chunk();
   const std::size_t offset = first % kChunkSize;
   const std::atomic<SlotBits>* slots = &chunk.slots[offset];
-  // Two at a time: they are read back as pairs, and a processor is slow to hand two stores to one load.
-  using BitPair = SlotBits __attribute__((vector_size(16)));
-  for (std::size_t i = 0; i < n; i += 2) {
-    const bool is_pair = i + 1 < n;
-    SlotBits bits = slots[i].load(std::memory_order_acquire);                                // L
-    SlotBits next = is_pair ? slots[i + 1].load(std::memory_order_acquire) : SlotBits{0};  // L
-    if (!is_landed(bits) || !is_landed(next)) {
-      Read read = await(slots[i], *walk, &bits);
-      if (read == Read::kOk && is_pair) read = await(slots[i + 1], *walk, &next);
-      if (read != Read::kOk) return read;
-    }
-    if constexpr (std::is_same_v<Column, Values>) {
-      const BitPair pair = {bits, next};
-      std::memcpy(out + i, &pair, is_pair ? sizeof pair : sizeof bits);
+  constexpr bool is_values = std::is_same_v<Column, Values>;
+  if (is_values && copy_numbers(slots, n, out)) return walk->still() ? Read::kOk : Read::kOvertaken;
+  for (std::size_t i = 0; i < n; ++i) {
+    SlotBits bits = slots[i].load(std::memory_order_acquire);  // L
+    const Read read = await(slots[i], *walk, &bits);
+    if (read != Read::kOk) return read;
+    if constexpr (is_values) {
+      out[i] = decode(bits);
     } else {
       out[i] = Column::value(chunk, offset + i);
-      if (is_pair) out[i + 1] = Column::value(chunk, offset + i + 1);
     }
   }
   return walk->still() ? Read::kOk : Read::kOvertaken;
@@ -351,6 +390,7 @@ Read Ring::block(Walk* walk, std::uint64_t number, Summary* out) const {
   SummaryCell& cell = Column::cells(*this).cell(kLevel, number);
   if (cell.load(number, out)) return Read::kOk;
 
+  if constexpr (kLevel == Level::kChunk) walk->prefetch(number + 1);
   constexpr std::size_t kPartSize =
       kLevel == Level::kChunk ? kLeafSize : (kLevel == Level::kOctet ? kChunkSize : kOctetSize);
   Piece parts[kFanOut];
@@ -408,18 +448,16 @@ Read Ring::blocks(Walk* walk, Range range, Pieces* out) const {
   return Read::kOk;
 }
 
-// Many whole leaves, as one piece.
-template <class Column>
-Read Ring::window(Walk* walk, Range range, Pieces* out) const {
+// A range as one piece, from the cell if that holds it; if not, from what `gather(Pieces*)` finds.
+template <class Gather>
+Read Ring::keep(SummaryCell& cell, Range range, Pieces* out, Gather&& gather) const {
   Summary* summary = out->add(static_cast<std::size_t>(range.size()));
   // Grows with the end, and among equal ends with the length: what SummaryCell asks of a number.
-  const std::uint64_t leaves = range.size() / kLeafSize;
-  const std::uint64_t number = (range.end / kLeafSize) << 24 | leaves;
-  const bool has_number = leaves < (1 << 24) && range.end / kLeafSize < (std::uint64_t{1} << 38);
-  SummaryCell& cell = Column::cells(*this).window();
+  const std::uint64_t number = range.end << 24 | range.size();
+  const bool has_number = range.size() < (1 << 24) && range.end < (std::uint64_t{1} << 38);
   if (has_number && cell.load(number, summary)) return Read::kOk;
   Pieces pieces;
-  const Read read = blocks<Column>(walk, range, &pieces);
+  const Read read = gather(&pieces);
   if (read != Read::kOk) return read;
   *summary = combine(pieces.begin(), pieces.count());
   if (has_number) cell.store(number, *summary);
@@ -428,16 +466,24 @@ Read Ring::window(Walk* walk, Range range, Pieces* out) const {
 
 template <class Column>
 Read Ring::gather(Range range, bool with_squares, Pieces* out) const {
-  constexpr std::uint64_t kMany = 16 * kLeafSize;
   Walk walk(*this, range.begin / kChunkSize);
   const std::size_t head = range.begin % kLeafSize == 0 ? 0 : loose_from(range.begin, range.end);
   const Position first = range.begin + head;
   const Position last = std::max(first, range.end - range.end % kLeafSize);
-  Read read = loose<Column>(&walk, range.begin, head, with_squares, out);
-  if (read == Read::kOk && last - first < kMany) read = blocks<Column>(&walk, {first, last}, out);
-  if (read == Read::kOk && last - first >= kMany) read = window<Column>(&walk, {first, last}, out);
-  if (read != Read::kOk) return read;
-  return loose<Column>(&walk, last, static_cast<std::size_t>(range.end - last), with_squares, out);
+  const auto ends_and = [&](Pieces* pieces, auto&& middle) {
+    Read read = loose<Column>(&walk, range.begin, head, with_squares, pieces);
+    if (read == Read::kOk) read = middle(pieces);
+    if (read != Read::kOk) return read;
+    return loose<Column>(&walk, last, static_cast<std::size_t>(range.end - last), with_squares, pieces);
+  };
+  const auto middle = [&](Pieces* pieces) { return blocks<Column>(&walk, {first, last}, pieces); };
+  if (range.size() < kLong) return ends_and(out, middle);
+  const CellTable& cells = Column::cells(*this);
+  const auto kept_middle = [&](Pieces* pieces) {
+    return keep(cells.blocks(), {first, last}, pieces, middle);
+  };
+  if (with_squares) return ends_and(out, kept_middle);
+  return keep(cells.window(), range, out, [&](Pieces* pieces) { return ends_and(pieces, kept_middle); });
 }
 
 Read Ring::copy(Range range, double* out, double* lows, double* counts) const {

@@ -17,7 +17,7 @@
 //     chunk    chunk    chunk         a chunk: 1024 slots, and a summary of each 128 of them
 //
 // Append. Take a ticket, find its chunk (installing one when the ticket is the first to reach it),
-// store the slot. Nothing else is written, and no thread waits for another. When the ring is full,
+// store the slot. No thread waits for another. When the ring is full,
 // installing chunk n takes chunk n - capacity out of the directory. That chunk is used again only
 // when each of its slots holds a value: then every writer that ever came by this chunk is done with
 // it. One with a slot still empty (a writer asleep for a whole lap) is set aside until the ring dies.
@@ -40,10 +40,12 @@
 //   2^22 laps goes by: 2^33 entries or more.
 //
 // Summaries. A block of kLeafSize entries, all landed, never changes until it is recycled; so whoever
-// needs its summary may compute and keep it (SummaryCell). Eight leaves make a chunk, eight chunks an
-// octet, eight octets a run, each summarised from the level below. A range of n entries is then at most
-// 2 * 127 loose entries, 2 * 7 blocks of each of three sizes, and n / 65536 runs. All but the loose ones are
-// added up first, by themselves, so that their sum too can be kept: the same bits, kept or not.
+// needs its summary may compute and keep it (SummaryCell). The writer of the last entry of a leaf does, if
+// all have landed: 1 ns an entry while they are in its cache, where a reader who comes by much later needs 2.
+// Eight leaves make a chunk, eight chunks an octet, eight octets a run, each summarised by readers from the
+// level below. A range of n entries is then at most 2 * 127 loose entries, 2 * 7 blocks of each of three
+// sizes, and n / 65536 runs. Of a long range, the blocks are added up first, by themselves, then all of it,
+// so that both sums can be kept: the same bits, kept or not.
 //
 // Cost: append O(1); a query O(leaf + levels + n / 65536); 8.5 bytes an entry, 17 with counts.
 #pragma once
@@ -111,9 +113,10 @@ class CellTable {
   // Throws std::bad_alloc.
   SummaryCell& cell(Level level, std::uint64_t number) const;
 
-  // What the whole blocks of one long window come to: the newest window, and of those that end with the
-  // same leaf the longest. So the window over everything is added up once in 128 entries.
+  // What the newest long range comes to, of those that end together the longest, without `squares`; and what
+  // its whole leaves come to, which are the same for the next 128 entries.
   SummaryCell& window() const { return window_; }
+  SummaryCell& blocks() const { return blocks_; }
 
  private:
   struct Cells {
@@ -125,6 +128,7 @@ class CellTable {
   Cells& cells(std::uint64_t run_number) const;
 
   mutable SummaryCell window_;
+  mutable SummaryCell blocks_;
   std::uint64_t mask_;                           // a power of two, less one
   std::unique_ptr<std::atomic<Cells*>[]> runs_;  // each set once, by compare-exchange
 };
@@ -170,8 +174,8 @@ class Ring {
   struct Lows;
 
   // Any thread: adds to `out` the summaries that make up the range, in order; Summary::squares is set
-  // only when asked for. After anything but kOk they are void. Waits (spinning, yielding) for threads that have taken a ticket in the range and are
-  // about to store.
+  // only when asked for. After anything but kOk they are void. Waits (spinning, yielding) for threads that
+  // have taken a ticket in the range and are about to store.
   template <class Column>
   Read gather(Range range, bool with_squares, Pieces* out) const;
 
@@ -200,6 +204,8 @@ class Ring {
 
     // Finds the chunk of that number, waiting for the thread that is installing it.
     Read find(std::uint64_t chunk_number);
+    // Has the summaries of a chunk brought into the cache: all that a first look at many entries waits for.
+    void prefetch(std::uint64_t chunk_number) const;
     Chunk& chunk() const { return *chunk_; }
     bool still() const { return entry_->load(std::memory_order_relaxed) == seen_; }  // M
 
@@ -222,6 +228,7 @@ class Ring {
   void keep_chunk(Chunk* chunk);
   void retire(Chunk* chunk);
   void set_aside(Chunk* chunk);
+  void summarise_early(std::uint64_t leaf_number) const;
 
   // Entries from `at` to the end of its leaf, or of the range.
   static std::size_t loose_from(Position at, Position end) {
@@ -236,22 +243,23 @@ class Ring {
   Read loose(Walk* walk, Position first, std::size_t n, bool with_squares, Pieces* out) const;
   template <class Column>
   Read blocks(Walk* walk, Range range, Pieces* out) const;
-  template <class Column>
-  Read window(Walk* walk, Range range, Pieces* out) const;
+  template <class Gather>
+  Read keep(SummaryCell& cell, Range range, Pieces* out, Gather&& gather) const;
   template <class Column>
   Read leaf(Walk* walk, std::uint64_t number, Summary* out) const;
   template <class Column, Level kLevel>
   Read block(Walk* walk, std::uint64_t number, Summary* out) const;
 
+  static constexpr std::uint64_t kLong = 16 * kLeafSize;  // from here on a range comes as one piece
   static constexpr std::size_t kSpares = 16;
 
-  const std::size_t capacity_;                             // directory entries; never changes
-  const std::size_t page_count_;                           // never changes
+  const std::size_t capacity_;    // directory entries; never changes
+  const std::size_t page_count_;  // never changes
   CellTable value_cells_;
   CellTable count_cells_;
-  std::unique_ptr<std::atomic<Page*>[]> pages_;            // each set once, by compare-exchange
-  std::array<std::atomic<Chunk*>, kSpares> spares_ = {};   // exchange; retired, to be used again
-  std::atomic<Chunk*> set_aside_{nullptr};                 // push-only stack, freed with the ring
+  std::unique_ptr<std::atomic<Page*>[]> pages_;           // each set once, by compare-exchange
+  std::array<std::atomic<Chunk*>, kSpares> spares_ = {};  // exchange; retired, to be used again
+  std::atomic<Chunk*> set_aside_{nullptr};                // push-only stack, freed with the ring
   // fetch_add by writers; on a cache line of its own wherever the ring lies (it may be inside an
   // object whose alignment is not ours to choose), because every append also reads what is around it.
   char padding_before_[64];
@@ -277,16 +285,14 @@ struct Ring::Counts {
   static const CellTable& cells(const Ring& ring) { return ring.count_cells_; }
   static double value(const Chunk& chunk, std::size_t index) {
     const SideColumn* column = chunk.count_column.load(std::memory_order_acquire);
-    return column == nullptr ? Chunk::kDefaultCount
-                             : column->value[index].load(std::memory_order_acquire);
+    return column == nullptr ? Chunk::kDefaultCount : column->value[index].load(std::memory_order_acquire);
   }
 };
 
 struct Ring::Lows {
   static double value(const Chunk& chunk, std::size_t index) {
     const SideColumn* column = chunk.low_column.load(std::memory_order_acquire);
-    return column == nullptr ? Chunk::kDefaultLow
-                             : column->value[index].load(std::memory_order_acquire);
+    return column == nullptr ? Chunk::kDefaultLow : column->value[index].load(std::memory_order_acquire);
   }
 };
 

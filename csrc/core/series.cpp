@@ -13,9 +13,7 @@ namespace {
 
 constexpr std::size_t kFew = 32;
 
-bool less(const Number& a, const Number& b) {
-  return a.high < b.high || (a.high == b.high && a.low < b.low);
-}
+bool less(const Number& a, const Number& b) { return a.high < b.high || (a.high == b.high && a.low < b.low); }
 
 }  // namespace
 
@@ -35,13 +33,30 @@ struct Series::Total {
     maximum = std::max(maximum, part.maximum);
   }
 
-  // Whether the compensated sum is within 1 ulp of the exact one. Its error is below 2^-90 of the sum
-  // of magnitudes (128^2 * 2^-106 in a leaf, 2^-97 from combining); 2^-54 of the sum is half an ulp.
-  // A sum that overflowed is certain only when there was an infinity or a NaN in it.
+  // Whether no value was a NaN or an infinity. The sum may have overflowed all the same.
+  bool is_finite() const { return !has_nan && !std::isinf(minimum) && !std::isinf(maximum); }
+
+  // How far `sum` is from the exact sum at most: n^2 * 2^-106 of the sum of magnitudes wherever n parts were
+  // added (Ogita, Rump and Oishi), and no more than 160 ever are.
+  double error() const { return magnitude * 0x1p-90; }
+
+  // Whether the exact sum of finite values lies less than a quarter of an ulp from `sum`.
   bool is_certain() const {
     const double value = sum.value();
-    if (!std::isfinite(value)) return has_nan || std::isinf(minimum) || std::isinf(maximum);
-    return std::fabs(value) * 0x1p-54 >= magnitude * 0x1p-90;
+    return std::isfinite(value) && std::fabs(value) * 0x1p-55 >= error();
+  }
+
+  // sum / counts within 1 ulp of the correctly rounded sum / counts: the same, but where the exact sum is so
+  // close to half way between two doubles that it is not known which is nearer. Their quotients are at most
+  // 2 ulp apart, so what lies between serves for both.
+  double mean(double counts) const {
+    if (!std::isfinite(sum.value())) return sum.value() / counts;
+    CompensatedSum rounded = sum;
+    rounded.normalise();
+    const double lower = rounded.high() + (rounded.low() - error());
+    const double upper = rounded.high() + (rounded.low() + error());
+    if (lower == upper) return lower / counts;
+    return lower / counts + (upper / counts - lower / counts) / 2.0;
   }
 };
 
@@ -95,14 +110,17 @@ Read Series::sum(Range range, Number* out) const {
   Total sums;
   const Read read = total_of_values(range, &sums);
   if (read != Read::kOk) return read;
-  const bool finite = !sums.has_nan && !std::isinf(sums.minimum) && !std::isinf(sums.maximum);
-  if (finite && (has_wide_integers() || !sums.is_certain())) return exact_sum(range, out);
+  if (needs_exact_sum(sums)) return exact_sum(range, out);
   CompensatedSum sum = sums.sum;
   sum.normalise();
   // Integers below 2^53: every intermediate sum was exact, and so is the low part.
   const bool whole = kind() != NumberKind::kFloat;
   *out = {sums.sum.value(), whole ? sum.low() : 0.0, whole ? NumberKind::kInt : NumberKind::kFloat};
   return Read::kOk;
+}
+
+bool Series::needs_exact_sum(const Total& sums) const {
+  return sums.is_finite() && (has_wide_integers() || !sums.is_certain());
 }
 
 Read Series::exact_sum(Range range, Number* out) const {
@@ -144,11 +162,18 @@ Read Series::count(Range range, double* out) const {
 }
 
 Read Series::mean(Range range, double* out) const {
-  Number values;
+  Total sums;
   double counts = 0.0;
-  Read read = sum(range, &values);
+  Read read = total_of_values(range, &sums);
   if (read == Read::kOk) read = count(range, &counts);
-  *out = values.high / counts;
+  if (read != Read::kOk) return read;
+  if (!needs_exact_sum(sums)) {
+    *out = sums.mean(counts);
+    return read;
+  }
+  Number exact;
+  read = exact_sum(range, &exact);
+  *out = exact.high / counts;
   return read;
 }
 
@@ -209,8 +234,8 @@ Read Series::select(Range range, std::uint64_t rank, Neighbours* out) const {
       if (read != Read::kOk) return read;
     }
     Selection selection(std::move(sample), range.size(), rank);
-    const Read read = ring_.scan(
-        range, [&](const double* values, std::size_t n) { selection.visit(values, n); });
+    const Read read =
+        ring_.scan(range, [&](const double* values, std::size_t n) { selection.visit(values, n); });
     if (read != Read::kOk || selection.has_nan()) return read;
     if (selection.found()) {
       *out = selection.result();

@@ -55,7 +55,7 @@ class Series {
   Read at(Position position, Number* out) const;
   Read sum(Range range, Number* out) const;    // within 1 ulp of the correctly rounded sum
   Read count(Range range, double* out) const;  // sum of the counts
-  Read mean(Range range, double* out) const;   // sum / count
+  Read mean(Range range, double* out) const;   // within 1 ulp of that sum, correctly rounded, / count
   Read minimum(Range range, Number* out) const;
   Read maximum(Range range, Number* out) const;
   Read std(Range range, double* out) const;  // sqrt(sum((value - mean)^2) / n), counts left out
@@ -86,6 +86,7 @@ class Series {
   template <class Column>
   Read total(Range range, Total* out) const;
   Read total_of_values(Range range, Total* out) const;
+  bool needs_exact_sum(const Total& sums) const;
   Read exact_sum(Range range, Number* out) const;
   Read wide(Range range, std::vector<Number>* out) const;
   // Asked after the slots were read: whoever has seen them sees the flag.
@@ -107,8 +108,7 @@ class Series {
 
 inline void Series::promote_to(std::atomic<NumberKind>& kind, NumberKind at_least) {
   NumberKind now = kind.load(std::memory_order_relaxed);
-  while (now < at_least &&
-         !kind.compare_exchange_weak(now, at_least, std::memory_order_relaxed)) {
+  while (now < at_least && !kind.compare_exchange_weak(now, at_least, std::memory_order_relaxed)) {
   }
 }
 

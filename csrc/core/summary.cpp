@@ -11,19 +11,27 @@ namespace ringmeter {
 
 namespace {
 
-// Independent chains, so that no addition waits for the one before: `kWays` vectors of two doubles
-// (a vector type of GCC and Clang, one register on every target).
-using Pair = double __attribute__((vector_size(16)));
-constexpr std::size_t kPair = 2;
-constexpr std::size_t kWays = 2;
-constexpr std::size_t kStride = kPair * kWays;
+// Additions run in kLanes independent chains, so that none waits for the one before. They are the same
+// chains, and give the same bits, whatever the number of lanes that a processor's vectors hold.
+constexpr std::size_t kLanes = 4;
 
-inline void load_pair(const double* values, Pair* pair) { std::memcpy(pair, values, sizeof *pair); }
+// Vector types of GCC and Clang: one register on every target, and one with AVX.
+using Pair = double __attribute__((vector_size(16)));
+using Quad = double __attribute__((vector_size(32)));
+
+template <class Vector>
+constexpr std::size_t kWidth = sizeof(Vector) / sizeof(double);
+
+// Of values whose sum is not finite, as numpy has them: the mean that an overflow left infinite is infinitely
+// far from every value, and an infinity that is a value is so from itself.
+double squares_without_sum(bool has_nan, double minimum, double maximum) {
+  const bool overflowed = !has_nan && std::isfinite(minimum) && std::isfinite(maximum);
+  return overflowed ? std::numeric_limits<double>::infinity() : std::numeric_limits<double>::quiet_NaN();
+}
 
 // The rare block with a NaN or an infinity in it: IEEE rules, value by value.
 Summary summarise_non_finite(const double* values, std::size_t n) {
-  const double nan = std::numeric_limits<double>::quiet_NaN();
-  Summary result{0.0, 0.0, nan, values[0], values[0]};
+  Summary result{0.0, 0.0, 0.0, values[0], values[0]};
   bool has_nan = false;
   for (std::size_t i = 0; i < n; ++i) {
     result.sum += values[i];
@@ -31,43 +39,42 @@ Summary summarise_non_finite(const double* values, std::size_t n) {
     if (values[i] < result.minimum) result.minimum = values[i];
     if (values[i] > result.maximum) result.maximum = values[i];
   }
-  if (has_nan) result.minimum = result.maximum = nan;
+  result.squares = squares_without_sum(has_nan, result.minimum, result.maximum);
+  if (has_nan) result.minimum = result.maximum = std::numeric_limits<double>::quiet_NaN();
   return result;
 }
 
-}  // namespace
-
-Summary summarise_range(const double* values, std::size_t n) {
+template <class Vector>
+inline __attribute__((always_inline)) Summary range_of(const double* values, std::size_t n) {
+  constexpr std::size_t kVectors = kLanes / kWidth<Vector>;
   CompensatedSum sum;
   double minimum = values[0];
   double maximum = values[0];
-  const std::size_t whole = n < 4 * kStride ? 0 : n - n % kStride;  // a few are faster one by one
+  const std::size_t whole = n < 4 * kLanes ? 0 : n - n % kLanes;  // a few are faster one by one
   if (whole != 0) {
-    Pair high[kWays] = {};
-    Pair low[kWays] = {};
-    Pair least[kWays];
-    Pair most[kWays];
-    for (std::size_t way = 0; way < kWays; ++way) {
-      load_pair(values + way * kPair, &least[way]);
-      most[way] = least[way];
-    }
-    for (std::size_t i = 0; i < whole; i += kStride) {
-      for (std::size_t way = 0; way < kWays; ++way) {
-        Pair value;
-        load_pair(values + i + way * kPair, &value);
-        const Pair total = high[way] + value;
-        const Pair part = total - high[way];
-        low[way] += (high[way] - (total - part)) + (value - part);
-        high[way] = total;
-        least[way] = value < least[way] ? value : least[way];
-        most[way] = value > most[way] ? value : most[way];
+    Vector high[kVectors] = {};
+    Vector low[kVectors] = {};
+    Vector least[kVectors];
+    Vector most[kVectors];
+    std::memcpy(least, values, sizeof least);
+    std::memcpy(most, values, sizeof most);
+    for (std::size_t i = 0; i < whole; i += kLanes) {
+      for (std::size_t j = 0; j < kVectors; ++j) {
+        Vector value;
+        std::memcpy(&value, values + i + j * kWidth<Vector>, sizeof value);
+        const Vector total = high[j] + value;
+        const Vector part = total - high[j];
+        low[j] += (high[j] - (total - part)) + (value - part);
+        high[j] = total;
+        least[j] = value < least[j] ? value : least[j];
+        most[j] = value > most[j] ? value : most[j];
       }
     }
-    for (std::size_t way = 0; way < kWays; ++way) {
-      for (std::size_t lane = 0; lane < kPair; ++lane) {
-        sum.add(high[way][lane], low[way][lane]);
-        minimum = std::min(minimum, least[way][lane]);
-        maximum = std::max(maximum, most[way][lane]);
+    for (std::size_t j = 0; j < kVectors; ++j) {
+      for (std::size_t lane = 0; lane < kWidth<Vector>; ++lane) {
+        sum.add(high[j][lane], low[j][lane]);
+        minimum = std::min(minimum, least[j][lane]);
+        maximum = std::max(maximum, most[j][lane]);
       }
     }
   }
@@ -84,33 +91,61 @@ Summary summarise_range(const double* values, std::size_t n) {
 }
 
 // Sum over (value - centre)^2.
-static double squares_about(double centre, const double* values, std::size_t n) {
-  Pair squares[kWays] = {};
-  const std::size_t whole = n - n % kStride;
-  for (std::size_t i = 0; i < whole; i += kStride) {
-    for (std::size_t way = 0; way < kWays; ++way) {
-      Pair value;
-      load_pair(values + i + way * kPair, &value);
-      const Pair deviation = value - centre;
-      squares[way] += deviation * deviation;
+template <class Vector>
+inline __attribute__((always_inline)) double squares_about(double centre, const double* values,
+                                                           std::size_t n) {
+  constexpr std::size_t kVectors = kLanes / kWidth<Vector>;
+  Vector squares[kVectors] = {};
+  const std::size_t whole = n - n % kLanes;
+  for (std::size_t i = 0; i < whole; i += kLanes) {
+    for (std::size_t j = 0; j < kVectors; ++j) {
+      Vector value;
+      std::memcpy(&value, values + i + j * kWidth<Vector>, sizeof value);
+      const Vector deviation = value - centre;
+      squares[j] += deviation * deviation;
     }
   }
   double total = 0.0;
-  for (const Pair& pair : squares) total += pair[0] + pair[1];
+  for (const Vector& vector : squares) {
+    for (std::size_t lane = 0; lane < kWidth<Vector>; ++lane) total += vector[lane];
+  }
   for (std::size_t i = whole; i < n; ++i) total += (values[i] - centre) * (values[i] - centre);
   return total;
 }
 
-Summary summarise(const double* values, std::size_t n) {
-  Summary result = summarise_range(values, n);
-  if (std::isfinite(result.sum)) {
-    result.squares = squares_about(result.sum / static_cast<double>(n), values, n);
+template <class Vector>
+inline __attribute__((always_inline)) Summary summary_of(const double* values, std::size_t n,
+                                                         bool with_squares) {
+  Summary result = range_of<Vector>(values, n);
+  if (with_squares && std::isfinite(result.sum)) {
+    result.squares = squares_about<Vector>(result.sum / static_cast<double>(n), values, n);
   }
   return result;
 }
 
+#ifdef __x86_64__
+// Twice as fast as with what every such processor has.
+__attribute__((target("avx"))) Summary summary_of_avx(const double* values, std::size_t n,
+                                                      bool with_squares) {
+  return summary_of<Quad>(values, n, with_squares);
+}
+#endif
+
+Summary dispatch(const double* values, std::size_t n, bool with_squares) {
+#ifdef __x86_64__
+  static const bool has_avx = __builtin_cpu_supports("avx") != 0;
+  if (has_avx) return summary_of_avx(values, n, with_squares);
+#endif
+  return summary_of<Pair>(values, n, with_squares);
+}
+
+}  // namespace
+
+Summary summarise(const double* values, std::size_t n) { return dispatch(values, n, true); }
+
+Summary summarise_range(const double* values, std::size_t n) { return dispatch(values, n, false); }
+
 Summary combine(const Piece* pieces, std::size_t n) {
-  const double nan = std::numeric_limits<double>::quiet_NaN();
   CompensatedSum sum;
   Summary result{0.0, 0.0, 0.0, pieces[0].summary.minimum, pieces[0].summary.maximum};
   double size = 0.0;
@@ -123,12 +158,11 @@ Summary combine(const Piece* pieces, std::size_t n) {
     result.minimum = std::min(result.minimum, part.minimum);
     result.maximum = std::max(result.maximum, part.maximum);
   }
-  if (has_nan) result.minimum = result.maximum = nan;
   result.sum = sum.value();
-  if (!std::isfinite(result.sum)) {
-    result.squares = nan;
-    return result;
-  }
+  if (!std::isfinite(result.sum))
+    result.squares = squares_without_sum(has_nan, result.minimum, result.maximum);
+  if (has_nan) result.minimum = result.maximum = std::numeric_limits<double>::quiet_NaN();
+  if (!std::isfinite(result.sum)) return result;
   sum.normalise();
   result.sum_low = sum.low();
   // Chan, Golub and LeVeque (1983): each part's own squares, and its mean against the common one.

@@ -8,8 +8,8 @@
 namespace ringmeter {
 
 // Sum (as high + low), squared deviations from the block's own mean, and range of n values.
-// Combining is associative and commutative up to rounding; any NaN makes every field NaN but `sum`,
-// which then is what plain addition gives (NaN, or an infinity).
+// Combining is associative and commutative up to rounding; any NaN makes every field NaN. Where an infinity
+// or an overflow leaves no finite sum, `sum` is what plain addition gives and `squares` what numpy's std has.
 struct Summary {
   double sum;  // no initial values: arrays of these are made for every query
   double sum_low;

@@ -44,6 +44,10 @@ def as_number(value: Any, key: str | None) -> float | int | bool:
             value = np.from_dlpack(value)
         except Exception as error:
             raise _error(key, f'but reading {type(value).__name__} raised {error!r}') from error
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in 'mM':
+        raise _error(key, f'got {value!r} of dtype {value.dtype}')  # .item() may be an int
+    if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
+        raise _error(key, 'got a masked one')
     try:
         elements = _number_of_elements(value)
         number = value.item() if elements in (1, None) else None

@@ -69,8 +69,7 @@ def unpack_history(key: str, state: dict[str, Any]) -> HistoryBuffer:
         )
         if len(values) != len(counts):
             raise ValueError(f'{len(values)} values and {len(counts)} counts')
-        check_max_length(state['max_length'])
-        buffer._fill(values, counts, state['max_length'], key)
+        buffer._fill(values, counts, check_max_length(state['max_length']), key)
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise ArgumentError(f'series {key!r}: not a history as state_dict() gives it: {error!r}') from error
     return buffer
@@ -93,6 +92,8 @@ def to_plain(value: Any) -> Any:
         flat = _plain_array(value)
         return {_ARRAY: _pack(flat), 'dtype': flat.dtype.name, 'shape': list(value.shape)}
     if isinstance(value, dict):
+        if _ARRAY in value:
+            raise NotPlainError(f'a dict with the key {_ARRAY!r} would be taken for an array')
         return {to_plain(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         items = [to_plain(item) for item in value]

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import _core
 from ._errors import ArgumentError, ArgumentTypeError, ScalarError
 
-_MOST = 2**40
+_MOST = 2**32  # 34 GB, and a directory of 2 MB from the start
 _KINDS = {'b': 0, 'i': 1, 'u': 1, 'f': 2}
 _DTYPES: tuple[type, ...] = (np.bool_, np.int64, np.float64)
 
@@ -35,7 +35,7 @@ class HistoryBuffer(_core.History):
         max_length: How many of the newest values are kept.
 
     Raises:
-        ArgumentError: The lengths differ, or ``max_length`` is not from 1 to 2**40.
+        ArgumentError: The lengths differ, or ``max_length`` is not from 1 to 2**32.
         ArgumentTypeError: ``max_length`` is not an int.
         ScalarError: The values or counts are not real numbers.
 
@@ -63,7 +63,7 @@ class HistoryBuffer(_core.History):
             raise ArgumentError(
                 f'log_history and count_history must be of equal length, got {len(values)} and {len(counts)}'
             )
-        check_max_length(max_length)
+        max_length = check_max_length(max_length)
         if len(values) > max_length:
             warnings.warn(
                 f'The length of history buffer({len(values)}) exceeds the max_length({max_length}), '
@@ -186,12 +186,15 @@ class HistoryBuffer(_core.History):
         return f'{type(self).__name__}(key={self.key!r}, length={len(self)}{newest})'
 
 
-def check_max_length(max_length: int) -> None:
-    """Raise an error unless a history can be that long."""
-    if not isinstance(max_length, int):
-        raise ArgumentTypeError(f'max_length must be an int, got {max_length!r}')
-    if not 1 <= max_length <= _MOST:
+def check_max_length(max_length: SupportsIndex) -> int:
+    """Return ``max_length``, or raise an error unless a history can be that long."""
+    try:
+        length = operator.index(max_length)
+    except TypeError:
+        raise ArgumentTypeError(f'max_length must be an int, got {max_length!r}') from None
+    if not 1 <= length <= _MOST:
         raise ArgumentError(f'max_length must be from 1 to {_MOST}, got {max_length!r}')
+    return length
 
 
 def _new(cls: type[HistoryBuffer]) -> HistoryBuffer:

@@ -184,7 +184,8 @@ class LoopLogger:
 
         Args:
             values: Scalars by name, without their mode, such as the dict that a model returned. As for
-                :meth:`MessageHub.update_scalars`, a value may be ``dict(value=..., count=...)``.
+                :meth:`MessageHub.update_scalars`, a value may be ``dict(value=..., count=...)``: that is
+                recorded as it is, and no loss.
             **more: Further ones.
 
         Returns:
@@ -192,8 +193,12 @@ class LoopLogger:
 
         Raises:
             ScalarError: A value is not one real number. Nothing was recorded.
+            ArgumentTypeError: A name is not a str.
         """
         scalars = {name: _reduce(value) for name, value in {**(values or {}), **more}.items()}
+        for name in scalars:
+            if not isinstance(name, str):
+                raise ArgumentTypeError(f'names of scalars must be of type str, got {name!r}')
         losses = [value for name, value in scalars.items() if 'loss' in name and not isinstance(value, dict)]
         total = None
         if losses:

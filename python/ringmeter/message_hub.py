@@ -149,8 +149,7 @@ class MessageHub(_core.Hub, ManagerMixin):
             raise ArgumentTypeError(f'state_dict must be a dict or a MessageHub, got {state_dict!r}')
         # All of another hub, mmengine's too: old checkpoints hold one.
         scalars, infos, resumed_keys = (copy.deepcopy(dict(getattr(state_dict, name))) for name in names)
-        converted = {key: _as_buffer(key, value) for key, value in scalars.items()}
-        self._log_scalars = {key: buffer for key, buffer in converted.items() if buffer is not None}
+        self._log_scalars = _as_buffers(scalars)
         self._runtime_info, self._resumed_keys = infos, resumed_keys
 
     def _load_dict(self, state_dict: dict[str, Any]) -> None:
@@ -162,14 +161,10 @@ class MessageHub(_core.Hub, ManagerMixin):
             for key in state_dict[part]:
                 if not isinstance(key, str):
                     raise ArgumentError(f'state_dict[{part!r}] must have keys of type str, got {key!r}')
-        buffers = {key: _as_buffer(key, value) for key, value in state_dict['log_scalars'].items()}
+        buffers = _as_buffers(state_dict['log_scalars'])
         infos = {key: _as_info(key, value) for key, value in state_dict['runtime_info'].items()}
 
-        for key, buffer in buffers.items():
-            if buffer is None:
-                _logger.warning('%r in state_dict is not a history: it is not resumed', key)
-            else:
-                self._log_scalars[key] = buffer
+        self._log_scalars.update(buffers)
         self._runtime_info.update(infos)
         for key, resumed in state_dict['resumed_keys'].items():
             if key in self._log_scalars or key in self._runtime_info:
@@ -202,6 +197,17 @@ def _as_dict(name: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ArgumentTypeError(f'{name} must be a dict or None, got {value!r}')
     return dict(value)
+
+
+def _as_buffers(scalars: dict[str, Any]) -> dict[str, HistoryBuffer]:
+    buffers = {}
+    for key, value in scalars.items():
+        buffer = _as_buffer(key, value)
+        if buffer is None:
+            _logger.warning('%r in state_dict is not a history: it is not resumed', key)
+        else:
+            buffers[key] = buffer
+    return buffers
 
 
 def _as_buffer(key: str, value: Any) -> HistoryBuffer | None:

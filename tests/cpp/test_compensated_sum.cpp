@@ -1,9 +1,9 @@
+#include <doctest/doctest.h>
+
 #include <cmath>
 #include <limits>
 #include <random>
 #include <vector>
-
-#include <doctest/doctest.h>
 
 #include "core/compensated_sum.h"
 #include "fixed_point_sum.h"

@@ -1,3 +1,5 @@
+#include <doctest/doctest.h>
+
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -6,8 +8,6 @@
 #include <random>
 #include <utility>
 #include <vector>
-
-#include <doctest/doctest.h>
 
 #include "core/element.h"
 #include "tally.h"
@@ -87,11 +87,11 @@ double brain(unsigned code) { return decoded(ElementType::kBFloat16, static_cast
 
 TEST_CASE("test_e4m3fn_is_what_the_ocp_specification_tabulates_when_decoded") {
   CHECK(e4m3fn(0x38) == 1.0);
-  CHECK(e4m3fn(0x7E) == 448.0);          // the largest
+  CHECK(e4m3fn(0x7E) == 448.0);  // the largest
   CHECK(e4m3fn(0xFE) == -448.0);
-  CHECK(e4m3fn(0x08) == 0.015625);       // the smallest normal, 2^-6
-  CHECK(e4m3fn(0x07) == 0.013671875);    // the largest subnormal, 0.875 * 2^-6
-  CHECK(e4m3fn(0x01) == 0.001953125);    // the smallest, 2^-9
+  CHECK(e4m3fn(0x08) == 0.015625);     // the smallest normal, 2^-6
+  CHECK(e4m3fn(0x07) == 0.013671875);  // the largest subnormal, 0.875 * 2^-6
+  CHECK(e4m3fn(0x01) == 0.001953125);  // the smallest, 2^-9
   CHECK(std::isnan(e4m3fn(0x7F)));
   CHECK(std::isnan(e4m3fn(0xFF)));
   std::vector<double> positive = ladder(0x1p-9, 3, 127);
@@ -229,16 +229,24 @@ TEST_CASE("test_wide_integers_are_exact_when_decoded") {
 
 TEST_CASE("test_element_type_knows_the_real_scalar_types_when_dlpack_names_them") {
   using Name = std::pair<unsigned, unsigned>;  // {DLDataTypeCode, bits}, from the DLPack specification
-  const std::map<Name, ElementType> known = {
-      {{0, 8}, ElementType::kInt8},           {{0, 16}, ElementType::kInt16},
-      {{0, 32}, ElementType::kInt32},         {{0, 64}, ElementType::kInt64},
-      {{1, 8}, ElementType::kUInt8},          {{1, 16}, ElementType::kUInt16},
-      {{1, 32}, ElementType::kUInt32},        {{1, 64}, ElementType::kUInt64},
-      {{2, 16}, ElementType::kFloat16},       {{2, 32}, ElementType::kFloat32},
-      {{2, 64}, ElementType::kFloat64},       {{4, 16}, ElementType::kBFloat16},
-      {{6, 8}, ElementType::kBool},           {{10, 8}, ElementType::kFloat8E4M3FN},
-      {{11, 8}, ElementType::kFloat8E4M3FNUZ}, {{12, 8}, ElementType::kFloat8E5M2},
-      {{13, 8}, ElementType::kFloat8E5M2FNUZ}, {{14, 8}, ElementType::kFloat8E8M0FNU}};
+  const std::map<Name, ElementType> known = {{{0, 8}, ElementType::kInt8},
+                                             {{0, 16}, ElementType::kInt16},
+                                             {{0, 32}, ElementType::kInt32},
+                                             {{0, 64}, ElementType::kInt64},
+                                             {{1, 8}, ElementType::kUInt8},
+                                             {{1, 16}, ElementType::kUInt16},
+                                             {{1, 32}, ElementType::kUInt32},
+                                             {{1, 64}, ElementType::kUInt64},
+                                             {{2, 16}, ElementType::kFloat16},
+                                             {{2, 32}, ElementType::kFloat32},
+                                             {{2, 64}, ElementType::kFloat64},
+                                             {{4, 16}, ElementType::kBFloat16},
+                                             {{6, 8}, ElementType::kBool},
+                                             {{10, 8}, ElementType::kFloat8E4M3FN},
+                                             {{11, 8}, ElementType::kFloat8E4M3FNUZ},
+                                             {{12, 8}, ElementType::kFloat8E5M2},
+                                             {{13, 8}, ElementType::kFloat8E5M2FNUZ},
+                                             {{14, 8}, ElementType::kFloat8E8M0FNU}};
   Tally tally;
   for (unsigned code = 0; code < 256; ++code) {
     for (unsigned bits = 0; bits < 256; ++bits) {

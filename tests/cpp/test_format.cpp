@@ -1,3 +1,5 @@
+#include <doctest/doctest.h>
+
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -5,8 +7,6 @@
 #include <limits>
 #include <random>
 #include <string>
-
-#include <doctest/doctest.h>
 
 #include "core/format.h"
 #include "tally.h"
@@ -124,8 +124,8 @@ TEST_CASE("test_append_writes_what_printf_writes_when_given_any_finite_double") 
     const int digits = static_cast<int>(random() % 20);
     tally.expect(fixed(value, digits) == printed("%.*f", digits, value), "%.", digits, "f of ", value, ": ",
                  fixed(value, digits));
-    tally.expect(scientific(value, digits) == printed("%.*e", digits, value), "%.", digits, "e of ", value, ": ",
-                 scientific(value, digits));
+    tally.expect(scientific(value, digits) == printed("%.*e", digits, value), "%.", digits, "e of ", value,
+                 ": ", scientific(value, digits));
   }
   tally.check();
 }

@@ -1,11 +1,11 @@
+#include <doctest/doctest.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
 #include <new>
 #include <vector>
-
-#include <doctest/doctest.h>
 
 #include "allocation.h"
 #include "core/ring.h"
@@ -175,7 +175,8 @@ TEST_CASE("test_gather_takes_the_largest_blocks_when_the_range_allows_it") {
   CHECK(piece_sizes<Ring::Values>(ring, {127, 257}) == std::vector<double>{1, 128, 1});
   CHECK(piece_sizes<Ring::Values>(ring, {0, 1024}) == std::vector<double>{1024});
   CHECK(piece_sizes<Ring::Values>(ring, {896, 2049}) == std::vector<double>{128, 1024, 1});
-  CHECK(piece_sizes<Ring::Values>(ring, {896, 2688}) == std::vector<double>{128, 1024, 128, 128, 128, 128, 128});
+  CHECK(piece_sizes<Ring::Values>(ring, {896, 2688}) ==
+        std::vector<double>{128, 1024, 128, 128, 128, 128, 128});
 }
 
 TEST_CASE("test_gather_gives_one_piece_and_the_loose_ends_when_the_range_is_long") {
@@ -370,7 +371,8 @@ TEST_CASE("test_append_throws_and_takes_no_position_when_there_is_no_memory") {
     double count;
   };
   // The first chunk; a later one; a column for counts; one for low parts.
-  for (const Case& each : {Case{0, 0.0, 1.0}, Case{2048, 0.0, 1.0}, Case{100, 0.0, 2.0}, Case{100, 1.0, 1.0}}) {
+  for (const Case& each :
+       {Case{0, 0.0, 1.0}, Case{2048, 0.0, 1.0}, Case{100, 0.0, 2.0}, Case{100, 1.0, 1.0}}) {
     CAPTURE(each.before);
     Ring ring(100'000);
     append_values(&ring, each.before);
@@ -409,8 +411,8 @@ TEST_CASE("test_append_succeeds_when_there_is_no_memory_but_none_is_needed") {
 
 TEST_CASE("test_a_ring_refuses_when_it_cannot_keep_as_many_entries_as_asked") {
   // Nothing has 2^64 slots: a ring that is made all the same keeps fewer than it promised.
-  for (const std::uint64_t min_entries : {std::numeric_limits<std::uint64_t>::max(),
-                                          std::numeric_limits<std::uint64_t>::max() - 1000}) {
+  for (const std::uint64_t min_entries :
+       {std::numeric_limits<std::uint64_t>::max(), std::numeric_limits<std::uint64_t>::max() - 1000}) {
     CAPTURE(min_entries);
     bool thrown = false;
     try {

@@ -1,3 +1,5 @@
+#include <doctest/doctest.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -5,8 +7,6 @@
 #include <limits>
 #include <random>
 #include <vector>
-
-#include <doctest/doctest.h>
 
 #include "core/select.h"
 #include "tally.h"
@@ -45,8 +45,8 @@ bool select_and_compare(const std::vector<double>& values, const std::vector<dou
   if (!selection.found()) return false;
   const Neighbours two = selection.result();
   const double upper = sorted[std::min(k + 1, sorted.size() - 1)];
-  tally->expect(two.lower == sorted[k] && two.upper == upper, "rank ", k, " of ", values.size(), ": ", two.lower,
-                " and ", two.upper, ", not ", sorted[k], " and ", upper);
+  tally->expect(two.lower == sorted[k] && two.upper == upper, "rank ", k, " of ", values.size(), ": ",
+                two.lower, " and ", two.upper, ", not ", sorted[k], " and ", upper);
   return true;
 }
 
@@ -76,9 +76,10 @@ TEST_CASE("test_selection_answers_by_the_sorted_order_when_the_sample_is_honest"
       filled(kN, [](std::size_t) { return 1.25; }),
       filled(kN, [&](std::size_t) { return random() % 2 == 0 ? 0.0 : 1.0; }),
       filled(kN, [](std::size_t i) { return static_cast<double>(i % 7); }),
-      filled(kN, [&](std::size_t i) {
-        return i % 3 == 0 ? -kInfinity : (i % 3 == 1 ? kInfinity : uniform(&random));
-      }),
+      filled(kN,
+             [&](std::size_t i) {
+               return i % 3 == 0 ? -kInfinity : (i % 3 == 1 ? kInfinity : uniform(&random));
+             }),
       filled(kN, [](std::size_t i) { return static_cast<double>(std::min(i, kN - i)); }),
   };
   Tally tally;
@@ -87,7 +88,8 @@ TEST_CASE("test_selection_answers_by_the_sorted_order_when_the_sample_is_honest"
   for (const std::vector<double>& values : data) {
     std::vector<double> sorted = values;
     std::sort(sorted.begin(), sorted.end());
-    for (const std::size_t k : {std::size_t{0}, std::size_t{1}, kN / 100, kN / 2 - 1, kN / 2, kN - 2, kN - 1}) {
+    for (const std::size_t k :
+         {std::size_t{0}, std::size_t{1}, kN / 100, kN / 2 - 1, kN / 2, kN - 2, kN - 1}) {
       ++asked;
       const std::vector<double> sample = drawn_from(values, Selection::kSample, &random);
       found += select_and_compare(values, sorted, sample, k, &tally) ? 1 : 0;

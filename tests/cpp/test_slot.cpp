@@ -1,10 +1,10 @@
+#include <doctest/doctest.h>
+
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <limits>
 #include <random>
-
-#include <doctest/doctest.h>
 
 #include "core/slot.h"
 #include "tally.h"
@@ -25,10 +25,10 @@ TEST_CASE("test_encode_gives_the_ieee_bits_when_the_value_is_a_number") {
 }
 
 TEST_CASE("test_encode_gives_one_pattern_when_the_value_is_any_nan") {
-  const std::uint64_t patterns[] = {
-      0x7FF4'5249'4E47'0000, 0x7FF4'5249'4E47'0001,  // the ring's own marks
-      0x7FF8'0000'0000'0000, 0xFFF8'0000'0000'0000, 0x7FFC'5249'4E47'0000, 0x7FFC'5249'4E47'0001,
-      0x7FF0'0000'0000'0001, 0xFFF0'0000'0000'0001, 0x7FFF'FFFF'FFFF'FFFF, 0xFFFF'FFFF'FFFF'FFFF};
+  const std::uint64_t patterns[] = {0x7FF4'5249'4E47'0000, 0x7FF4'5249'4E47'0001,  // the ring's own marks
+                                    0x7FF8'0000'0000'0000, 0xFFF8'0000'0000'0000, 0x7FFC'5249'4E47'0000,
+                                    0x7FFC'5249'4E47'0001, 0x7FF0'0000'0000'0001, 0xFFF0'0000'0000'0001,
+                                    0x7FFF'FFFF'FFFF'FFFF, 0xFFFF'FFFF'FFFF'FFFF};
   for (const std::uint64_t pattern : patterns) {
     CAPTURE(pattern);
     double value;

@@ -1,3 +1,5 @@
+#include <doctest/doctest.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -12,8 +14,6 @@
 #include <random>
 #include <thread>
 #include <vector>
-
-#include <doctest/doctest.h>
 
 #include "allocation.h"
 #include "core/series.h"
@@ -108,12 +108,11 @@ void expect_stamps(const Copied& copied, bool wide, Tally* tally) {
   std::fill(std::begin(last), std::end(last), -1);
   for (std::size_t i = 0; i < copied.values.size(); ++i) {
     const double value = copied.values[i];
-    const std::optional<Stamp> stamp =
-        wide ? Stamp::of_wide(value, copied.lows[i]) : Stamp::of_value(value);
+    const std::optional<Stamp> stamp = wide ? Stamp::of_wide(value, copied.lows[i]) : Stamp::of_value(value);
     tally->expect(stamp.has_value(), "torn: ", value, " + ", copied.lows[i]);
     if (!stamp) continue;
-    tally->expect(copied.counts[i] == stamp->count(), "count ", copied.counts[i], " beside ", stamp->writer, ":",
-                  stamp->sequence);
+    tally->expect(copied.counts[i] == stamp->count(), "count ", copied.counts[i], " beside ", stamp->writer,
+                  ":", stamp->sequence);
     const auto sequence = static_cast<std::int64_t>(stamp->sequence);
     tally->expect(sequence > last[stamp->writer], "writer ", stamp->writer, ": ", sequence, " after ",
                   last[stamp->writer]);
@@ -139,8 +138,8 @@ std::uint64_t write_stamps(Series* series, std::uint64_t writer, bool wide, Pace
     double low = 0.0;
     double count = 0.0;
     if (series->copy({at, at + 1}, &value, &low, &count) != Read::kOk) continue;
-    tally->expect(value == number.high && low == number.low && count == stamp.count(), "at ", at, " is ", value,
-                  " + ", low, ", not ", number.high);
+    tally->expect(value == number.high && low == number.low && count == stamp.count(), "at ", at, " is ",
+                  value, " + ", low, ", not ", number.high);
   }
   pace->writer_is_done();
   return stamp.sequence;
@@ -178,8 +177,7 @@ std::vector<std::uint64_t> let_loose(Series* series, const Crowd& crowd) {
   std::vector<std::uint64_t> pushed(crowd.writers);
   std::vector<std::function<void()>> jobs;
   for (std::size_t i = 0; i < crowd.writers; ++i) {
-    jobs.push_back(
-        [&, i] { pushed[i] = write_stamps(series, i, crowd.wide, &pace, &tallies.each[i]); });
+    jobs.push_back([&, i] { pushed[i] = write_stamps(series, i, crowd.wide, &pace, &tallies.each[i]); });
   }
   for (std::size_t i = crowd.writers; i < crowd.writers + crowd.readers; ++i) {
     jobs.push_back([&, i] { read_stamps(*series, crowd, i, &pace, &tallies.each[i]); });
@@ -218,13 +216,38 @@ void expect_closed_forms(const Series& series, Range range, std::uint64_t what, 
   double expected = 0.0;
   double slack = 0.0;
   switch (what % 8) {
-    case 0: read = series.sum(range, &number); value = number.high; expected = sum; break;
-    case 1: read = series.count(range, &value); expected = count; break;
-    case 2: read = series.mean(range, &value); expected = sum / count; break;
-    case 3: read = series.minimum(range, &number); value = number.high; expected = first; break;
-    case 4: read = series.maximum(range, &number); value = number.high; expected = last; break;
-    case 5: read = series.median(range, &value); expected = (first + last) / 2.0; break;
-    case 6: read = series.at(range.begin, &number); value = number.high; expected = first; break;
+    case 0:
+      read = series.sum(range, &number);
+      value = number.high;
+      expected = sum;
+      break;
+    case 1:
+      read = series.count(range, &value);
+      expected = count;
+      break;
+    case 2:
+      read = series.mean(range, &value);
+      expected = sum / count;
+      break;
+    case 3:
+      read = series.minimum(range, &number);
+      value = number.high;
+      expected = first;
+      break;
+    case 4:
+      read = series.maximum(range, &number);
+      value = number.high;
+      expected = last;
+      break;
+    case 5:
+      read = series.median(range, &value);
+      expected = (first + last) / 2.0;
+      break;
+    case 6:
+      read = series.at(range.begin, &number);
+      value = number.high;
+      expected = first;
+      break;
     default:
       read = series.std(range, &value);
       expected = std::sqrt((n * n - 1.0) / 12.0);
@@ -301,8 +324,8 @@ void expect_landed(const Copied& copied, Position begin, Tally* tally) {
     const double value = copied.values[i];
     const Position at = begin + i;
     if (value < 0.0) {
-      tally->expect(value == landing_value(at) && copied.counts[i] == kPendingCount, "at ", at, " landed ", value,
-                    ", count ", copied.counts[i]);
+      tally->expect(value == landing_value(at) && copied.counts[i] == kPendingCount, "at ", at, " landed ",
+                    value, ", count ", copied.counts[i]);
     } else {
       const std::optional<Stamp> stamp = Stamp::of_value(value);
       tally->expect(stamp && stamp->count() == copied.counts[i], "at ", at, " is ", value);
@@ -348,7 +371,8 @@ TEST_CASE("test_stamps_are_found_out_when_they_are_torn") {
 TEST_CASE("test_nothing_is_lost_when_several_writers_fill_a_series_that_keeps_all") {
   for (const bool wide : {false, true}) {
     CAPTURE(wide);
-    Series series(4 * 20 * kEffort * 60'000, wide ? NumberKind::kInt : NumberKind::kFloat, NumberKind::kFloat);
+    Series series(4 * 20 * kEffort * 60'000, wide ? NumberKind::kInt : NumberKind::kFloat,
+                  NumberKind::kFloat);
     const auto pushed = let_loose(&series, {4, 2, 60'000, 40, 3000, wide, true});
     const std::uint64_t total = total_of(pushed);
     REQUIRE(series.position() == total);
@@ -674,7 +698,8 @@ TEST_CASE("test_push_waits_for_memory_when_it_runs_out_after_the_position_was_ta
       } catch (const std::bad_alloc&) {
       }
       meeting.meet();
-      for (; fills_the_chunk && series.position() % 1024 != 0; pushed.fetch_add(1)) series.push(Number::real(1.0));
+      for (; fills_the_chunk && series.position() % 1024 != 0; pushed.fetch_add(1))
+        series.push(Number::real(1.0));
     }
   };
   run_together({[&] { write(true); }, [&] { write(false); }});

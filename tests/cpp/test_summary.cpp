@@ -1,3 +1,5 @@
+#include <doctest/doctest.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -5,8 +7,7 @@
 #include <random>
 #include <vector>
 
-#include <doctest/doctest.h>
-
+#include "core/compensated_sum.h"
 #include "core/summary.h"
 #include "fixed_point_sum.h"
 #include "statistics_oracle.h"
@@ -48,8 +49,8 @@ void expect_summary_of(const Summary& summary, const std::vector<double>& values
   const double slack = std::max(std::fabs(least), std::fabs(most)) * 0x1p-51;
   const double expected = std_of(values);
   const double actual = std::sqrt(summary.squares / n);
-  tally->expect(std::fabs(actual - expected) <= expected * 1e-12 + slack, "std of ", n, ": ", actual, ", not ",
-                expected);
+  tally->expect(std::fabs(actual - expected) <= expected * 1e-12 + slack, "std of ", n, ": ", actual,
+                ", not ", expected);
 }
 
 // The values in pieces of those sizes, combined.
@@ -134,6 +135,43 @@ TEST_CASE("test_summarise_is_nan_throughout_when_a_value_is_a_nan") {
   tally.check();
 }
 
+TEST_CASE("test_summarise_gives_the_same_bits_whatever_the_vectors_of_the_processor") {
+  // Sum2 in four chains, without vectors.
+  std::mt19937_64 random(12);
+  Tally tally;
+  for (const std::size_t n : {16U, 20U, 64U, 128U}) {
+    for (int round = 0; round < 100; ++round) {
+      std::vector<double> values = normal_values(n, 0.0, 1.0, &random);
+      for (double& value : values) value = std::ldexp(value, static_cast<int>(random() % 120) - 60);
+      double high[4] = {};
+      double low[4] = {};
+      for (std::size_t i = 0; i < n; ++i) {
+        const double total = high[i % 4] + values[i];
+        const double part = total - high[i % 4];
+        low[i % 4] += (high[i % 4] - (total - part)) + (values[i] - part);
+        high[i % 4] = total;
+      }
+      CompensatedSum sum;
+      for (std::size_t lane = 0; lane < 4; ++lane) sum.add(high[lane], low[lane]);
+      sum.normalise();
+      const double centre = sum.high() / static_cast<double>(n);
+      double squares[4] = {};
+      for (std::size_t i = 0; i < n; ++i) squares[i % 4] += (values[i] - centre) * (values[i] - centre);
+      const auto [least, most] = std::minmax_element(values.begin(), values.end());
+      const Summary expected{sum.high(), sum.low(), squares[0] + squares[1] + squares[2] + squares[3], *least,
+                             *most};
+      tally.expect(is_same(summarise(values.data(), n), expected), "round ", round, " of ", n);
+    }
+  }
+  tally.check();
+}
+
+TEST_CASE("test_summarise_has_infinite_squares_when_only_the_sum_overflows") {  // as numpy's std
+  const std::vector<double> values(40, 1e308);
+  CHECK(summarise(values.data(), 40).squares == kInfinity);
+  CHECK(in_pieces(values, {1, 1, 38}).squares == kInfinity);
+}
+
 TEST_CASE("test_summarise_follows_ieee_when_a_value_is_infinite") {
   Tally tally;
   for (std::size_t n = 2; n <= 130; ++n) {
@@ -141,9 +179,9 @@ TEST_CASE("test_summarise_follows_ieee_when_a_value_is_infinite") {
       std::vector<double> values(n, 2.0);
       values[place] = -kInfinity;
       const Summary one = summarise(values.data(), n);
-      tally.expect(one.sum == -kInfinity && one.minimum == -kInfinity && one.maximum == 2.0 &&
-                       std::isnan(one.squares),
-                   "-inf at ", place, " of ", n);
+      tally.expect(
+          one.sum == -kInfinity && one.minimum == -kInfinity && one.maximum == 2.0 && std::isnan(one.squares),
+          "-inf at ", place, " of ", n);
       values[(place + 1) % n] = kInfinity;
       const Summary both = summarise(values.data(), n);
       tally.expect(std::isnan(both.sum) && both.minimum == -kInfinity && both.maximum == kInfinity,

@@ -45,6 +45,7 @@ BAD_ARGUMENTS: dict[str, tuple[Callable[[], Any], type, str]] = {
     'max_length_negative': (lambda: rm.HistoryBuffer(max_length=-5), rm.ArgumentError, '^max_length must be .*, got -5$'),
     'max_length_float': (lambda: rm.HistoryBuffer(max_length=2.5), rm.ArgumentTypeError, '^max_length must be an int, got 2.5$'),
     'max_length_huge': (lambda: rm.HistoryBuffer(max_length=2**64), rm.ArgumentError, '^max_length must be .*, got 18446744073709551616$'),
+    'max_length_too_large': (lambda: rm.HistoryBuffer(max_length=2**32 + 1), rm.ArgumentError, '^max_length must be from 1 to 4294967296, got 4294967297$'),
     'value': (lambda: rm.HistoryBuffer().update('1'), rm.ScalarError, "^value must be one real number, got '1' of type str$"),
     'value_of_key': (lambda: keyed().update(None), rm.ScalarError, "^series 'train/loss': value must be one real number, got None"),
     'count_nan': (lambda: rm.HistoryBuffer().update(1, math.nan), rm.ScalarError, '^count must be a finite number, got nan$'),
@@ -204,6 +205,25 @@ def test_sum_is_exact_when_huge_values_cancel() -> None:
     check(rm.HistoryBuffer([1e300, 1e-10, -1e300], [1] * 3).sum(), np.float64(1e-10))
 
 
+def test_mean_is_within_an_ulp_when_the_sum_is_close_to_half_way_between_two_doubles() -> None:
+    values = [
+        0.0, 2.0, 2.0, 436553.2231990092, 806351.0068849546, 839096.0453650535, 985662.2474605911,
+        4.67203023045712e-53, -44264.47145269124, -155631.37479307665, -588524.3769728795, -718600.0,
+    ]  # fmt: skip
+    expected = math.fsum(values) / len(values)
+    result = rm.HistoryBuffer(values, [1] * len(values)).mean()
+    assert abs(result - expected) <= math.ulp(expected)
+
+
+def test_std_is_infinite_as_numpys_when_only_the_sum_overflows() -> None:
+    buffer = rm.HistoryBuffer([1e308, 1e308], [1, 1])
+    assert buffer.std() == math.inf
+
+
+def test_max_length_may_be_any_integer() -> None:
+    assert rm.HistoryBuffer(max_length=np.int64(7)).max_length == 7
+
+
 @pytest.mark.parametrize('size', [2, 100, 5000])
 def test_sum_is_exact_when_values_cancel(size: int) -> None:
     values = [1e16, 1.0, -1e16, 1e-16] * (size // 2)
@@ -216,7 +236,7 @@ def test_history_that_never_forgets_can_be_asked() -> None:
     """In a process of its own: it never came back when a ring was smaller than its max_length."""
     code = (
         'import ringmeter as rm\n'
-        'for most in (2**64 - 1, 2**64 - 1024, 2**63, 2**63 - 1, 2**31):\n'
+        'for most in (2**64 - 1, 2**64 - 1024, 2**63, 2**63 - 1, 2**32, 2**31):\n'
         '    try:\n'
         '        buffer = rm.HistoryBuffer(max_length=most)\n'
         '    except (rm.ArgumentError, MemoryError):\n'

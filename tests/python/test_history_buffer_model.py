@@ -172,8 +172,7 @@ def check_statistic(
             assert is_near(result, total(values), 1)
         elif name == 'mean' and not may_overflow:
             with np.errstate(all='ignore'):
-                # 1 ulp of the sum can be 2 of the quotient.
-                assert is_near(result, np.divide(total(values), np.float64(total(counts))), 2)
+                assert is_near(result, np.divide(total(values), np.float64(total(counts))), 1)
         elif name == 'median' and size < LARGEST / 2:
             with np.errstate(invalid='ignore'):
                 check_same(result, np.median(np.array(floats)))

@@ -165,6 +165,19 @@ def test_log_takes_a_value_named_loss_for_the_sum() -> None:
     assert float(meter.message_hub.get_scalar('train/loss').current()) == 5.0
 
 
+def test_log_takes_a_value_with_a_count_for_no_loss() -> None:
+    meter = rm.LoopLogger(max_epochs=1)
+    assert meter.log({'loss_a': 2.0, 'loss_seen': {'value': 6.0, 'count': 3}}) == 2.0
+    assert float(meter.message_hub.get_scalar('train/loss_seen').mean()) == 2.0
+
+
+def test_log_changes_nothing_when_a_name_is_no_str() -> None:
+    meter = rm.LoopLogger(max_epochs=1)
+    with pytest.raises(rm.ArgumentTypeError, match='^names of scalars must be of type str, got 3$'):
+        meter.log({'loss': 1.0, 3: 1.0})  # type: ignore[dict-item]
+    assert meter.message_hub.log_scalars == {}
+
+
 def test_log_returns_none_without_losses() -> None:
     assert rm.LoopLogger(max_epochs=1).log(accuracy=1.0) is None
 

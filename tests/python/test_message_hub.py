@@ -328,6 +328,7 @@ def test_history_knows_its_key() -> None:
         (lambda hub: hub.update_info('x', 1, True, 1), 'update_info() takes at most 3 positional arguments (4 given)'),
         (lambda hub: hub.update_info('x', 1, count=1), "update_info() got an unexpected keyword argument 'count'"),
         (lambda hub: hub.update_scalars({}, True, 1), 'update_scalars() takes at most 2 positional arguments (3 given)'),
+        (lambda hub: hub.update_scalars(), "update_scalars() missing required argument: 'log_dict'"),
         (lambda hub: hub.update_scalars({}, log=1), "update_scalars() got an unexpected keyword argument 'log'"),
     ],
 )  # fmt: skip
@@ -357,6 +358,10 @@ BAD_VALUES: dict[str, tuple[Any, str]] = {
     'no_tensor': (torch.zeros(0), r'value must be one real number, got 0 elements \(shape \(0,\)\)'),
     'complex_tensor': (torch.tensor(1j), 'value must be one real number, got 1j of type complex'),
     'meta': (torch.zeros((), device='meta'), r'value must be one real number, but Tensor.item\(\) raised RuntimeError'),
+    'timedelta': (np.timedelta64(5, 'ns'), r"value must be one real number, got np.timedelta64\(5,'ns'\) of dtype timedelta64\[ns\]"),
+    'datetimes': (np.array([5], 'M8[ns]'), r'value must be one real number, got array\(.*\) of dtype datetime64\[ns\]'),
+    'masked': (np.ma.masked, 'value must be one real number, got a masked one'),
+    'masked_array': (np.ma.array([1.0], mask=[True]), 'value must be one real number, got a masked one'),
     'raises': (Item(RuntimeError('boom')), r"value must be one real number, but Item.item\(\) raised RuntimeError\('boom'\)"),
     'item_of_text': (Item('1'), "value must be one real number, got '1' of type str"),
     'dlpack_of_two': (Dlpack(np.zeros(2)), r'value must be one real number, got 2 elements \(shape \(2,\)\)'),
@@ -445,7 +450,7 @@ OTHER_ERRORS: dict[str, tuple[Callable[[rm.MessageHub], Any], type, str]] = {
         rm.ArgumentTypeError,
         r"^log_dict must be a dict, got \[\('a', 1\)\]$",
     ),
-    'no_dict': (lambda hub: hub.update_scalars(), rm.ArgumentTypeError, '^log_dict must be a dict, got None$'),
+    'no_dict': (lambda hub: hub.update_scalars(None), rm.ArgumentTypeError, '^log_dict must be a dict, got None$'),
     'no_value': (
         lambda hub: hub.update_scalars({'train/loss': 1.0, 'x': {'count': 2}}),
         rm.ArgumentError,
@@ -1076,7 +1081,9 @@ def test_state_does_not_change_when_the_hub_goes_on() -> None:
     assert loaded(state).get_scalar('train/loss').data[0].tolist() == [0.5, 0.25]
 
 
-@pytest.mark.parametrize('value', [{1, 2}, object(), np.array(['a']), lambda: None, 1j], ids=str)
+@pytest.mark.parametrize(
+    'value', [{1, 2}, object(), np.array(['a']), lambda: None, 1j, {'__ringmeter_array__': b''}], ids=str
+)
 def test_info_without_a_plain_form_is_left_out_with_a_warning(
     value: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -1202,6 +1209,15 @@ def test_hub_takes_everything_of_another_hub() -> None:
     assert snapshot(hub) == snapshot(source)
     hub.update_scalar('train/loss', 5.0)
     assert len(source.get_scalar('train/loss')) == 2
+
+
+def test_hub_takes_what_is_a_history_of_another_hub(caplog: pytest.LogCaptureFixture) -> None:
+    hub, source = rm.MessageHub('hub'), filled()
+    source.log_scalars['mine'] = object()  # type: ignore[assignment]
+    with caplog.at_level(logging.WARNING, logger='ringmeter'):
+        hub.load_state_dict(source)
+    assert 'mine' not in hub.log_scalars
+    assert "'mine' in state_dict is not a history" in caplog.text
 
 
 def test_hub_is_unchanged_when_another_hub_cannot_be_copied() -> None:
