@@ -31,9 +31,10 @@ types: $(VENV)/test  ## mypy --strict, and the stub of the extension against the
 	$(BIN)/python -m mypy
 	$(BIN)/python -m mypy.stubtest ringmeter._core
 
-lint: $(VENV)/test  ## ruff
+lint: $(VENV)/test  ## ruff, clang-format
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror csrc/*/*.h csrc/*/*.cpp tests/cpp/*.h tests/cpp/*.cpp
 
 sanitize: $(VENV)/test  ## the C++ tests under ThreadSanitizer, and under ASan with UBSan
 	for sanitizer in thread address,undefined; do \
@@ -50,7 +51,7 @@ bench: $(VENV)/test  ## measure against the peers; writes benches/results/ and t
 format: $(VENV)/test  ## put the code into shape
 	$(BIN)/python -m ruff check --fix-only .
 	$(BIN)/python -m ruff format .
-	$(BIN)/clang-format -i csrc/*/*.h csrc/*/*.cpp tests/cpp/*.cpp
+	$(BIN)/clang-format -i csrc/*/*.h csrc/*/*.cpp tests/cpp/*.h tests/cpp/*.cpp
 
 clean:  ## remove what was built, and .venv
 	rm -rf build $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -16,11 +16,11 @@
 //       v        v        v
 //     chunk    chunk    chunk         a chunk: 1024 slots, and a summary of each 128 of them
 //
-// Append. Take a ticket, find its chunk (installing one when the ticket is the first to reach it),
-// store the slot. No thread waits for another. When the ring is full,
-// installing chunk n takes chunk n - capacity out of the directory. That chunk is used again only
-// when each of its slots holds a value: then every writer that ever came by this chunk is done with
-// it. One with a slot still empty (a writer asleep for a whole lap) is set aside until the ring dies.
+// Append. Take a ticket, find its chunk (installing one when the ticket is the first to reach it), store the
+// slot. No thread waits for another. When the ring is full, installing chunk n takes chunk n - capacity out
+// of the directory. That chunk is used again only when each of its slots holds a value: then every writer
+// that ever came by this chunk is done with it. One with a slot still empty (a writer asleep for a whole
+// lap) is set aside until the ring dies.
 //
 //   writer                                       reader
 //   A  ticket := head++             (release)    K  entry, has the lap I want?  (acquire, matches B)

@@ -1,11 +1,11 @@
 // Many comparisons as one CHECK.
 #pragma once
 
+#include <doctest/doctest.h>
+
 #include <cstdint>
 #include <sstream>
 #include <string>
-
-#include <doctest/doctest.h>
 
 namespace ringmeter::tests {
 
