@@ -208,7 +208,8 @@ bool answer(History* history, const Window& window, Cost&& cost, Ask&& ask) {
       }
     };
     if (cost(range) > kLongRange) {
-      Py_BEGIN_ALLOW_THREADS guarded();
+      Py_BEGIN_ALLOW_THREADS
+      guarded();
       Py_END_ALLOW_THREADS
     } else {
       guarded();
@@ -511,7 +512,8 @@ PyMethodDef methods[] = {
 };
 
 PyGetSetDef properties[] = {
-    {"key", history_key, nullptr, "Name of the series in its hub, or None.", nullptr},
+    {"key", history_key, nullptr, "Name of the series in the hub that first recorded into it, or None.",
+     nullptr},
     {"position", history_position, nullptr, "Number of values ever recorded.", nullptr},
     {"max_length", history_max_length, nullptr, "How many of the newest values are kept.", nullptr},
     {"_kinds", history_kinds, nullptr, nullptr, nullptr},

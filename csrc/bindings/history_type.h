@@ -12,7 +12,8 @@ namespace ringmeter::bindings {
 // A hand-made type, not a pybind11 one: its methods are plain C method descriptors, which cost 20 ns a
 // call where pybind11's cost 150, and which torch.compile can be told about.
 struct History {
-  PyObject_HEAD PyObject* key;  // the name under which a hub made it (str), or null
+  PyObject_HEAD
+  PyObject* key;  // the name under which a hub first recorded into it (str), or null
   // The id of a hub's dict of resumed keys in which `key` was seen to be True, or 0. After changes to that
   // dict by hand it may be out of date, which only costs the error for a change of `resumed`.
   std::uint64_t resumed_in;

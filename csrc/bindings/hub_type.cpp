@@ -16,7 +16,8 @@ namespace {
 // Real dicts, which Python code may read, change and replace at any time. Of what they hold, one thing is
 // remembered: History::resumed_in.
 struct Hub {
-  PyObject_HEAD PyObject* log_scalars;  // dict[str, HistoryBuffer]
+  PyObject_HEAD
+  PyObject* log_scalars;     // dict[str, HistoryBuffer]
   PyObject* runtime_info;    // dict[str, Any]: only kept here, so that reading it costs no Python call
   PyObject* resumed_keys;    // dict[str, bool]
   std::uint64_t resumed_id;  // of that dict; of no other in this process, unlike its address
@@ -147,7 +148,12 @@ bool apply(Hub* hub, const Update& update, PyObject* resumed, bool known) {
       (is_plain ? push(reinterpret_cast<History*>(buffer), update) : update_foreign(buffer, update)) &&
       (known || PyObject_SetItem(hub->resumed_keys, update.key, resumed) == 0);
   if (done && is_plain && resumed == Py_True) {
-    reinterpret_cast<History*>(buffer)->resumed_in = hub->resumed_id;
+    History* history = reinterpret_cast<History*>(buffer);
+    history->resumed_in = hub->resumed_id;
+    if (history->key == nullptr) {  // one that the user put there
+      Py_INCREF(update.key);
+      history->key = update.key;
+    }
   }
   Py_DECREF(buffer);
   return done;

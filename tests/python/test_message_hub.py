@@ -653,6 +653,7 @@ def test_buffer_that_the_user_put_there_is_used() -> None:
     hub.update_scalars({'x': 2.0})
     hub.update_scalar('x', 3.0)
     assert hub.get_scalar('x') is own
+    assert own.key == 'x'
     assert own.data[0].tolist() == [2.0, 3.0]
     assert hub._resumed_keys == {'x': True}
 
