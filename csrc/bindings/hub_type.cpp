@@ -69,7 +69,8 @@ void hub_dealloc(PyObject* self) {
 
 // One scalar on its way into a hub: everything about it has been checked, nothing has been changed.
 struct Update {
-  PyObject* key;  // borrowed
+  PyObject* key;
+  History* settled;  // see settled_history(), or null
   Number value;
   Number count;
 };
@@ -80,10 +81,9 @@ bool check_key(PyObject* key) {
   return false;
 }
 
-// Whether `resumed` is what the key was first used with. `known` tells whether it was used before.
-bool check_resumed(Hub* hub, const char* what, PyObject* key, PyObject* resumed, bool* known) {
+// Whether `resumed` is what the key was first used with, if it was used before.
+bool check_resumed(Hub* hub, const char* what, PyObject* key, PyObject* resumed) {
   PyObject* before = PyDict_GetItemWithError(hub->resumed_keys, key);
-  *known = before != nullptr;
   if (before == resumed) return true;
   if (before == nullptr) return PyErr_Occurred() == nullptr;
   const int was = PyObject_IsTrue(before);
@@ -139,14 +139,21 @@ PyObject* find_or_make_buffer(Hub* hub, const Update& update) {
   return buffer;
 }
 
+// Keeps what was said of a key when it was new. Calls of equal keys agree: check_resumed().
+bool keep_resumed(Hub* hub, PyObject* key, PyObject* resumed) {
+  const int known = PyDict_Contains(hub->resumed_keys, key);
+  if (known != 0) return known > 0;
+  return PyObject_SetItem(hub->resumed_keys, key, resumed) == 0;  // in the order of an OrderedDict
+}
+
 // Records one checked scalar.
-bool apply(Hub* hub, const Update& update, PyObject* resumed, bool known) {
+bool record(Hub* hub, const Update& update, PyObject* resumed) {
   PyObject* buffer = find_or_make_buffer(hub, update);
   if (buffer == nullptr) return false;
   const bool is_plain = is_plain_history(buffer);
   const bool done =
       (is_plain ? push(reinterpret_cast<History*>(buffer), update) : update_foreign(buffer, update)) &&
-      (known || PyObject_SetItem(hub->resumed_keys, update.key, resumed) == 0);
+      keep_resumed(hub, update.key, resumed);
   if (done && is_plain && resumed == Py_True) {
     History* history = reinterpret_cast<History*>(buffer);
     history->resumed_in = hub->resumed_id;
@@ -177,26 +184,23 @@ PyObject* hub_update_scalar(PyObject* self, PyObject* const* args, Py_ssize_t na
   PyObject* given[4] = {};
   if (!sort_arguments(signature, args, nargs, kwnames, given)) return nullptr;
   Hub* hub = self_of(self);
-  Update update{given[0], {}, Number::integer(std::int64_t{1})};
-  if (!check_key(update.key) || !read_value(given[1], update.key, &update.value)) return nullptr;
-  if (given[2] == nullptr && given[3] == nullptr) {
-    if (History* history = settled_history(hub, update.key)) {
-      if (!push(history, update)) return nullptr;
-      Py_RETURN_NONE;
-    }
-  }
   PyObject* resumed = given[3] == nullptr ? Py_True : given[3];
-  bool known = false;
-  if ((given[2] != nullptr && !read_count(given[2], update.key, true, &update.count)) ||
-      !check_resumed(hub, "series", update.key, resumed, &known) || !apply(hub, update, resumed, known)) {
+  Update update{given[0], nullptr, {}, Number::integer(std::int64_t{1})};
+  if (!check_key(update.key) || !read_value(given[1], update.key, &update.value) ||
+      (given[2] != nullptr && !read_count(given[2], update.key, true, &update.count))) {
     return nullptr;
   }
+  if (resumed == Py_True) update.settled = settled_history(hub, update.key);
+  const bool done = update.settled != nullptr
+                        ? push(update.settled, update)
+                        : check_resumed(hub, "series", update.key, resumed) && record(hub, update, resumed);
+  if (!done) return nullptr;
   Py_RETURN_NONE;
 }
 
 // `value`, or dict(value=..., count=...).
-bool read_entry(PyObject* key, PyObject* entry, Update* out) {
-  *out = {key, {}, Number::integer(std::int64_t{1})};
+bool read_entry(PyObject* entry, Update* out) {
+  PyObject* key = out->key;
   if (!PyDict_Check(entry)) return read_value(entry, key, &out->value);
   PyObject* value = PyDict_GetItemString(entry, "value");
   PyObject* count = PyDict_GetItemString(entry, "count");
@@ -209,33 +213,63 @@ bool read_entry(PyObject* key, PyObject* entry, Update* out) {
          (count == nullptr || read_count(count, key, true, &out->count));
 }
 
-// All entries of the dict, read and checked. Reading may run Python code that changes the dict: its
-// items are held, and a change of size ends the call.
-bool read_entries(Hub* hub, PyObject* log_dict, PyObject* resumed, std::vector<Update>* updates,
-                  std::vector<bool>* known) {
+// The updates of one call, with the references that they hold.
+class Updates {
+ public:
+  Updates() = default;
+  ~Updates() {
+    for (Update& update : list_) {
+      Py_DECREF(update.key);
+      Py_XDECREF(reinterpret_cast<PyObject*>(update.settled));
+    }
+  }
+  Updates(const Updates&) = delete;
+  Updates& operator=(const Updates&) = delete;
+
+  bool read(PyObject* log_dict);
+  bool check(Hub* hub, PyObject* resumed);
+  bool apply(Hub* hub, PyObject* resumed) const;
+
+ private:
+  std::vector<Update> list_;
+};
+
+// Reading may run Python code that changes the dict: its items are held, and a change of size ends the call.
+bool Updates::read(PyObject* log_dict) {
   const Py_ssize_t size = PyDict_GET_SIZE(log_dict);
-  updates->reserve(static_cast<std::size_t>(size));
+  list_.reserve(static_cast<std::size_t>(size));
   Py_ssize_t position = 0;
   PyObject* key = nullptr;
   PyObject* entry = nullptr;
   while (PyDict_Next(log_dict, &position, &key, &entry)) {
-    Update update{};
-    bool was_known = false;
     Py_INCREF(key);
     Py_INCREF(entry);
-    const bool ok = check_key(key) && read_entry(key, entry, &update) &&
-                    check_resumed(hub, "series", key, resumed, &was_known);
+    list_.push_back({key, nullptr, {}, Number::integer(std::int64_t{1})});  // owns the key
+    const bool ok = check_key(key) && read_entry(entry, &list_.back());
     Py_DECREF(entry);
-    if (!ok) {
-      Py_DECREF(key);
-      return false;
-    }
-    updates->push_back(update);  // owns the key from here on
-    known->push_back(was_known);
+    if (!ok) return false;
     if (PyDict_GET_SIZE(log_dict) != size) {
       PyErr_SetString(PyExc_RuntimeError, "log_dict changed size while it was read");
       return false;
     }
+  }
+  return true;
+}
+
+// When no value is to be read any more, so that what is seen in the hub stays true.
+bool Updates::check(Hub* hub, PyObject* resumed) {
+  for (Update& update : list_) {
+    if (resumed == Py_True) update.settled = settled_history(hub, update.key);
+    Py_XINCREF(reinterpret_cast<PyObject*>(update.settled));
+    if (update.settled == nullptr && !check_resumed(hub, "series", update.key, resumed)) return false;
+  }
+  return true;
+}
+
+bool Updates::apply(Hub* hub, PyObject* resumed) const {
+  for (const Update& update : list_) {
+    const bool done = update.settled != nullptr ? push(update.settled, update) : record(hub, update, resumed);
+    if (!done) return false;
   }
   return true;
 }
@@ -255,14 +289,9 @@ PyObject* hub_update_scalars(PyObject* self, PyObject* const* args, Py_ssize_t n
     log_dict = PyObject_CallFunctionObjArgs(reinterpret_cast<PyObject*>(&PyDict_Type), log_dict, nullptr);
     if (log_dict == nullptr) return nullptr;
   }
-  std::vector<Update> updates;
-  std::vector<bool> known;
-  bool done = read_entries(hub, log_dict, resumed, &updates, &known);
+  Updates updates;
+  const bool done = updates.read(log_dict) && updates.check(hub, resumed) && updates.apply(hub, resumed);
   Py_DECREF(log_dict);
-  for (std::size_t i = 0; i < updates.size(); ++i) {
-    done = done && apply(hub, updates[i], resumed, known[i]);
-    Py_DECREF(updates[i].key);
-  }
   if (!done) return nullptr;
   Py_RETURN_NONE;
 }
@@ -274,10 +303,8 @@ PyObject* hub_update_info(PyObject* self, PyObject* const* args, Py_ssize_t narg
   if (!sort_arguments(signature, args, nargs, kwnames, given)) return nullptr;
   Hub* hub = self_of(self);
   PyObject* resumed = given[2] == nullptr ? Py_True : given[2];
-  bool known = false;
-  if (!check_key(given[0]) || !check_resumed(hub, "info", given[0], resumed, &known) ||
-      (!known && PyObject_SetItem(hub->resumed_keys, given[0], resumed) != 0) ||
-      PyObject_SetItem(hub->runtime_info, given[0], given[1]) != 0) {
+  if (!check_key(given[0]) || !check_resumed(hub, "info", given[0], resumed) ||
+      !keep_resumed(hub, given[0], resumed) || PyObject_SetItem(hub->runtime_info, given[0], given[1]) != 0) {
     return nullptr;
   }
   Py_RETURN_NONE;

@@ -200,6 +200,7 @@ Chunk* Ring::find_or_install(std::uint64_t chunk_number) {
     if (entry.compare_exchange_strong(seen, make_entry(fresh, where.lap), std::memory_order_acq_rel,
                                       std::memory_order_acquire)) {  // B
       if (seen != 0) retire(chunk_of(seen));
+      newest_.store(make_entry(fresh, chunk_number & kLapMask), std::memory_order_release);
       return fresh;
     }
   }
@@ -215,6 +216,23 @@ Chunk* Ring::writable(std::uint64_t chunk_number, bool with_count, bool with_low
   return chunk;
 }
 
+// The same, waiting for memory: for who has a ticket. prepare() has found some, unless other threads took
+// tickets in between.
+Chunk* Ring::await_writable(std::uint64_t chunk_number, bool with_count, bool with_low) {
+  for (Spin spin;; spin.once()) {
+    try {
+      return writable(chunk_number, with_count, with_low);
+    } catch (const std::bad_alloc&) {
+    }
+  }
+}
+
+// The chunk of that number if it was installed last, or null.
+inline Chunk* Ring::newest(std::uint64_t chunk_number) const {
+  const std::uint64_t newest = newest_.load(std::memory_order_acquire);
+  return lap_of(newest) == (chunk_number & kLapMask) ? chunk_of(newest) : nullptr;
+}
+
 void Ring::prepare(double low, double count) {
   const bool with_count = count != Chunk::kDefaultCount;
   const bool with_low = low != Chunk::kDefaultLow;
@@ -227,16 +245,8 @@ Position Ring::append_prepared(SlotBits bits, double low, double count) {
   const bool with_count = count != Chunk::kDefaultCount;
   const bool with_low = low != Chunk::kDefaultLow;
   const Position ticket = head_.fetch_add(1, std::memory_order_release);  // A
-  Chunk* chunk = nullptr;
-  // Normally prepared above. Only when other threads took tickets in between can this reach a new
-  // chunk and find no memory; the ticket is taken, so wait for some.
-  for (Spin spin;; spin.once()) {
-    try {
-      chunk = writable(ticket / kChunkSize, with_count, with_low);
-      break;
-    } catch (const std::bad_alloc&) {
-    }
-  }
+  Chunk* chunk = with_count || with_low ? nullptr : newest(ticket / kChunkSize);
+  if (chunk == nullptr) chunk = await_writable(ticket / kChunkSize, with_count, with_low);
   if (chunk == nullptr) return ticket;  // a whole lap went by: this entry has left the ring already
   const std::size_t index = ticket % kChunkSize;
   // Release as D is: a reader that sees one of these and still the slot of the lap before must not find
