@@ -177,29 +177,23 @@ Read Series::mean(Range range, double* out) const {
   return read;
 }
 
-Read Series::minimum(Range range, Number* out) const {
-  Total range_of;
-  const Read read = total_of_values(range, &range_of);
-  if (read == Read::kOk && has_wide_integers() && is_whole()) {
-    std::vector<Number> numbers;
-    const Read again = wide(range, &numbers);
-    if (again == Read::kOk) *out = *std::min_element(numbers.begin(), numbers.end(), less);
-    return again;
-  }
-  *out = {range_of.has_nan ? decode(kNan) : range_of.minimum, 0.0, kind()};
-  return read;
-}
+Read Series::minimum(Range range, Number* out) const { return extreme(range, false, out); }
 
-Read Series::maximum(Range range, Number* out) const {
-  Total range_of;
-  const Read read = total_of_values(range, &range_of);
+Read Series::maximum(Range range, Number* out) const { return extreme(range, true, out); }
+
+Read Series::extreme(Range range, bool greatest, Number* out) const {
+  Total total;
+  Read read = total_of_values(range, &total);
   if (read == Read::kOk && has_wide_integers() && is_whole()) {
     std::vector<Number> numbers;
-    const Read again = wide(range, &numbers);
-    if (again == Read::kOk) *out = *std::max_element(numbers.begin(), numbers.end(), less);
-    return again;
+    read = wide(range, &numbers);
+    if (read != Read::kOk) return read;
+    const auto [least, most] = std::minmax_element(numbers.begin(), numbers.end(), less);
+    *out = greatest ? *most : *least;
+    return read;
   }
-  *out = {range_of.has_nan ? decode(kNan) : range_of.maximum, 0.0, kind()};
+  const double number = greatest ? total.maximum : total.minimum;
+  *out = {total.has_nan ? decode(kNan) : number, 0.0, kind()};
   return read;
 }
 
