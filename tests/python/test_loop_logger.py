@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 import ringmeter as rm
+
+torch = pytest.importorskip('torch')
 
 STAMP = r'\d\d/\d\d \d\d:\d\d:\d\d - ringmeter - INFO - '
 TIMES = r'eta: 0:00:00  time: \d+\.\d{4}  data_time: \d+\.\d{4}  '
 
 
-def optimizer(lr: float = 0.01, **more: Any) -> torch.optim.SGD:
+def optimizer(lr: float = 0.01, **more: Any) -> Any:
     return torch.optim.SGD([{'params': [torch.nn.Parameter(torch.zeros(1))], 'lr': lr, **more}])
 
 
