@@ -73,9 +73,10 @@ def main() -> None:
             optimizer.step()
         if args.by_iter and meter.epoch % 10 != 0:
             continue
-        for images, labels in meter.val(val_loader):
-            correct = (model.body(images).argmax(1) == labels).sum()
-            meter.log(accuracy={'value': correct, 'count': len(labels)})
+        with torch.no_grad():
+            for images, labels in meter.val(val_loader):
+                correct = (model.body(images).argmax(1) == labels).sum()
+                meter.log(accuracy={'value': correct, 'count': len(labels)})
 
 
 if __name__ == '__main__':

@@ -97,7 +97,7 @@ class HistoryBuffer(_core.History):
         """
         name = method.__name__
         if name in cls._statistics_methods and name not in _EXTRAS:
-            raise ArgumentError(f'statistic {name!r} must not be registered twice')
+            raise ArgumentError(f'statistic must have a name that is free, got {name!r}')
         _EXTRAS.discard(name)
         cls._statistics_methods[name] = method
         return method
@@ -222,7 +222,9 @@ def _join(high: NDArray[np.float64], low: NDArray[np.float64]) -> NDArray[Any]:
 
 
 def _is_importable(method: Callable[..., Any]) -> bool:
-    found: Any = sys.modules.get(getattr(method, '__module__', None) or '')
+    """Whether another process finds it by its name; its ``__main__`` may be another script."""
+    module = getattr(method, '__module__', None)
+    found: Any = None if module == '__main__' else sys.modules.get(module or '')
     for name in getattr(method, '__qualname__', '').split('.'):
         found = getattr(found, name, None)
     return found is method

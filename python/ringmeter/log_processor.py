@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ import numpy as np
 from ._core import collect_scalars, format_header, format_iteration, format_scalars
 from ._errors import ArgumentError, ArgumentTypeError
 from .history_buffer import HistoryBuffer
+
+_logger = logging.getLogger('ringmeter')
 
 # Beginnings of the names that the lines of an iteration show, apart from rates and times (None: no name).
 _SHOWN = {'train': '', 'val': 'val/loss', 'test': None}
@@ -26,14 +29,14 @@ class LogProcessor:
     value of ``val``.
 
     A window is a number of entries, or ``'epoch'`` (those of the running epoch: as many as it has had
-    iterations), ``'global'`` (all) or ``'interval'`` (those that no line of this processor has reported yet;
-    a key without any is left out of the line).
+    iterations), ``'global'`` (those of the run: as many as it has had training iterations) or ``'interval'``
+    (those that no line of this processor has reported yet; a key without any is left out of the line).
 
     Args:
         window_size: Window of the mean of every key that ``mean_pattern`` matches: a number, ``'global'`` or
             ``'interval'``. The other keys show their newest value.
         by_epoch: Whether lines count epochs (``Epoch(train) [1][10/25]``) or iterations
-            (``Iter(train) [10/1000]``).
+            (``Iter(train) [  10/1000]``).
         custom_cfg: Rules for single keys: dicts of ``data_src`` (the key, without its mode), ``method_name``
             (of a statistic), ``window_size``, and further arguments of that statistic. Without ``log_name``
             the rule replaces what is shown for the key, with it it adds an item of that name.
@@ -44,7 +47,7 @@ class LogProcessor:
     Raises:
         ArgumentError: A rule has no ``data_src`` or ``method_name``, two have the same name, a window is
             less than 1, or ``'epoch'`` is asked for lines that do not count epochs.
-        ArgumentTypeError: A window is none of the kinds above.
+        ArgumentTypeError: A window is none of the kinds above, or a rule is not a dict.
     """
 
     def __init__(
@@ -88,7 +91,9 @@ class LogProcessor:
         if self.log_with_hierarchy:  # where mean_pattern sees the mode, the rates may differ
             prefix = f'{mode}/'
             shown |= {key.removeprefix(prefix): value for key, value in tag.items() if key.endswith('lr')}
-        if custom_cfg or self.window_size == 'interval':
+        if mode == 'train' and (
+            custom_cfg or self.window_size == 'interval'
+        ):  # the others show it at their end
             self._mark_reported(runner, mode)
         is_built = _is_built(runner._train_loop)
         epoch = max_epochs = None
@@ -217,10 +222,16 @@ class LogProcessor:
         named = _NAMED_WINDOWS if self.by_epoch else ('global', 'interval')
         names = set()
         for cfg in self.custom_cfg:
+            if not isinstance(cfg, dict):
+                raise ArgumentTypeError(f'custom_cfg must be a list of dicts, got {cfg!r} in it')
             for required in ('data_src', 'method_name'):
                 if required not in cfg:
                     raise ArgumentError(f'custom_cfg: each rule must have a {required!r}, got {cfg!r}')
             _check_window(cfg.get('window_size'), named, f'custom_cfg for {cfg["data_src"]!r}: window_size')
+            if cfg['method_name'] not in HistoryBuffer._statistics_methods:
+                _logger.warning(
+                    'custom_cfg for %r: there is no statistic %r yet', cfg['data_src'], cfg['method_name']
+                )
             name = cfg.get('log_name', cfg['data_src'])
             if name in names:
                 raise ArgumentError(f'custom_cfg: log_name must differ between rules, got {name!r} twice')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -9,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._errors import ArgumentError, ArgumentTypeError
+from ._learning_rates import LearningRates
+from ._loop import EpochHub, Loop, View
 from ._outputs import ScalarsFile, close_handlers, make_logger
 from .log_processor import LogProcessor
 from .message_hub import MessageHub
 
 if TYPE_CHECKING:
     import logging
-
-    from .history_buffer import HistoryBuffer
 
 Batch = TypeVar('Batch')
 
@@ -30,7 +31,7 @@ class LoopLogger:
     its own, as ``'train/<name>'``.
 
     Exactly one of ``max_epochs`` and ``max_iters`` is given: it chooses between lines that count epochs
-    (``Epoch(train) [1][10/25]``) and iterations (``Iter(train) [10/1000]``).
+    (``Epoch(train) [1][10/25]``) and iterations (``Iter(train) [  10/1000]``).
 
     Args:
         optimizer: Whose learning rates to show: an optimizer, or a dict of them by name. Parameter groups
@@ -52,7 +53,8 @@ class LoopLogger:
     Attributes:
         message_hub: The hub that holds the histories.
         iter: Training iterations done.
-        epoch: Training epochs done.
+        epoch: Training epochs done. One that was left by ``break`` counts, with its last iteration, once the
+            run goes on: when :meth:`epochs` does or the next loop begins.
 
     Examples:
         >>> import logging
@@ -94,7 +96,9 @@ class LoopLogger:
         self.log_processor = log_processor or LogProcessor(
             window_size, by_epoch=max_epochs is not None, custom_cfg=custom_cfg
         )
-        self._rates = _LearningRates(optimizer)
+        if not isinstance(self.log_processor, LogProcessor):
+            raise ArgumentTypeError(f'log_processor must be a LogProcessor, got {log_processor!r}')
+        self._rates = LearningRates(optimizer)
         timestamp = time.strftime('%Y%m%d_%H%M%S')
         self.logger = logger or make_logger(name, work_dir, timestamp)
         if logger is None:
@@ -104,11 +108,13 @@ class LoopLogger:
 
         # What LogProcessor asks of a runner.
         self.model = None
-        self.train_loop: _Loop | None = None
-        self.val_loop: _Loop | None = None
-        self.test_loop: _Loop | None = None
-        self._mode = 'train'
-        self._is_running = False
+        self.train_loop: Loop | None = None
+        self.val_loop: Loop | None = None
+        self.test_loop: Loop | None = None
+        self._running: list[Loop] = []  # the innermost last
+        self._has_left = False  # a training epoch, by break or by an exception, that is not counted yet
+        self._epoch_begin = 0  # `iter` where the newest training epoch began
+        self._seconds, self._timed = 0.0, 0  # of training iterations since the start or a checkpoint
 
     # ---- loops ----
 
@@ -117,12 +123,14 @@ class LoopLogger:
         while not self._is_done():
             epoch = self.epoch
             yield epoch
+            self._leave(training=True)
             self.epoch = max(self.epoch, epoch + 1)  # also when the body did not train
 
     def train(self, dataloader: Iterable[Batch], length: int | None = None) -> Iterator[Batch]:
         """Iterate over the batches of one training epoch, timing and logging each iteration.
 
-        Ends early at ``max_iters``. Leaving the loop by ``break`` ends the epoch.
+        Ends early at ``max_iters``. Leaving the loop by ``break`` ends the epoch. :meth:`val` and
+        :meth:`test` may run inside: their time is not counted as the iteration's.
 
         Args:
             dataloader: Any iterable of batches.
@@ -130,57 +138,67 @@ class LoopLogger:
 
         Raises:
             ArgumentTypeError: The number of batches is needed and not known.
-            RuntimeError: Another loop of this object is running.
+            RuntimeError: There is no batch, though ``max_iters`` is not reached; or this loop is gone on with
+                after another one took its place.
         """
-        loop = self.train_loop = _Loop(dataloader, length, required=self.log_processor.by_epoch)
+        needs_length = self.log_processor.by_epoch or self.max_epochs is not None
+        loop = Loop('train', dataloader, length, needs_length)
+        self._begin(loop)
+        self.train_loop, self._epoch_begin = loop, self.iter
         if self.max_epochs is not None:
             self.max_iters = self.max_epochs * len(loop)
+        max_iters = self.max_iters
+        assert max_iters is not None
+        if self.max_epochs is None and self.iter >= max_iters:
+            self._running.remove(loop)
+            return
         info = self.message_hub.runtime_info
-        self._set_info(epoch=self.epoch, iter=self.iter, max_epochs=self.max_epochs, max_iters=self.max_iters)
-        first_iter, seconds = self.iter, 0.0
+        self._set_info(epoch=self.epoch, iter=self.iter, max_epochs=self.max_epochs, max_iters=max_iters)
 
         def before() -> None:
             info['iter'] = self.iter
             self._rates.record(self.message_hub)
 
         def after(batch_idx: int, iter_seconds: float) -> bool:
-            nonlocal seconds
-            seconds += iter_seconds
-            assert self.max_iters is not None
-            info['eta'] = seconds / (self.iter - first_iter + 1) * (self.max_iters - self.iter - 1)
+            self._seconds += iter_seconds
+            self._timed += 1
+            info['eta'] = self._seconds / self._timed * max(0, max_iters - self.iter - 1)
             if self._is_due(batch_idx, loop):
                 self._write(*self.log_processor.get_log_after_iter(self, batch_idx, 'train'), self.iter + 1)
             self.iter += 1
-            return not self._is_done()
+            return self.max_epochs is not None or self.iter < max_iters
 
         self._set_info(eta=0.0)
-        try:
-            yield from self._run(loop, 'train', before, after)
-        except GeneratorExit:
-            self.epoch += 1
-            raise
+        yield from self._run(loop, before, after)
         self.epoch += 1
+        if self.max_epochs is None and self.iter == self._epoch_begin:
+            raise RuntimeError(
+                f'train() must get batches until max_iters={max_iters}, got none from '
+                f'{type(dataloader).__name__} after {self.iter}: can it be iterated only once?'
+            )
 
     def val(self, dataloader: Iterable[Batch], length: int | None = None) -> Iterator[Batch]:
         """Iterate over the batches of one validation epoch.
 
-        What is logged meanwhile is averaged over the epoch and shown in the line at its end. Takes the same
-        arguments as :meth:`train`.
+        What is logged meanwhile is averaged over the epoch, unless a rule of ``custom_cfg`` says otherwise,
+        and shown in the line at its end; when it is left by ``break`` there is none. Takes the same arguments
+        as :meth:`train`.
         """
-        self.val_loop = _Loop(dataloader, length, required=True)
-        return self._evaluate(self.val_loop, 'val')
+        self.val_loop = Loop('val', dataloader, length, needs_length=True)
+        return self._evaluate(self.val_loop)
 
     def test(self, dataloader: Iterable[Batch], length: int | None = None) -> Iterator[Batch]:
         """Iterate over the batches of a test, as :meth:`val`."""
-        self.test_loop = _Loop(dataloader, length, required=True)
-        return self._evaluate(self.test_loop, 'test')
+        self.test_loop = Loop('test', dataloader, length, needs_length=True)
+        return self._evaluate(self.test_loop)
 
     def log(self, values: Mapping[str, Any] | None = None, /, **more: Any) -> Any:
-        """Record scalars of the running loop, and return the sum of the losses.
+        """Record scalars of the running loop (outside of one: of training), and return the sum of the losses.
 
-        A loss is every value whose name contains ``loss``, as mmengine's ``parse_losses`` has it: tensors of
-        any shape count by their mean, lists of tensors by the sum of those means. Their sum is recorded as
-        ``loss``, behind them, unless a value of that name is among them; then that is the sum.
+        As mmengine's ``parse_losses`` has it, tensors of floats of any shape are recorded by their mean,
+        lists of tensors by the sum of those means, and a loss is every value whose name contains ``loss``.
+        Their sum is recorded as ``loss``, behind them, unless a value of that name is among them; then that
+        is the sum.
 
         Args:
             values: Scalars by name, without their mode, such as the dict that a model returned. As for
@@ -193,8 +211,13 @@ class LoopLogger:
 
         Raises:
             ScalarError: A value is not one real number. Nothing was recorded.
-            ArgumentTypeError: A name is not a str.
+            ArgumentTypeError: ``values`` is not a mapping, or a name not a str.
         """
+        if values is not None and not isinstance(values, Mapping):
+            raise ArgumentTypeError(
+                'values must be a mapping of scalars by name, such as dict(loss=...), '
+                f'got {type(values).__name__}'
+            )
         scalars = {name: _reduce(value) for name, value in {**(values or {}), **more}.items()}
         for name in scalars:
             if not isinstance(name, str):
@@ -205,26 +228,44 @@ class LoopLogger:
             total = scalars.get('loss')
             if total is None:
                 total = scalars['loss'] = sum(losses[1:], losses[0])
-        mode = self._mode
+        mode = self._running[-1].mode if self._running else 'train'
         self.message_hub.update_scalars({f'{mode}/{name}': value for name, value in scalars.items()})
         return total
 
     # ---- checkpoints ----
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where the run stands and what it recorded, as plain data (see :class:`MessageHub`)."""
-        return {'epoch': self.epoch, 'iter': self.iter, 'message_hub': self.message_hub.state_dict()}
+        """Return where the run stands and what it recorded, as plain data (see :class:`MessageHub`).
+
+        Taken inside an epoch, or where an exception from inside one is handled, it leads back to the
+        beginning of that epoch when ``max_epochs`` was given; with ``max_iters``, of the running iteration.
+        """
+        if sys.exc_info()[1] is None and not self._is_training():
+            self._leave(training=True)
+        is_between = not self._has_left and not self._is_training()
+        iters = self.iter if is_between or self.max_epochs is None else self._epoch_begin
+        return {'epoch': self.epoch, 'iter': iters, 'message_hub': self.message_hub.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where a :meth:`state_dict` was taken: :meth:`epochs` begins with the epoch that was next.
 
         Raises:
             ArgumentError: A part is missing or damaged. Nothing has changed then.
+            ArgumentTypeError: It is not a mapping.
         """
+        if not isinstance(state_dict, Mapping):
+            raise ArgumentTypeError(f'state_dict must be a mapping, got {state_dict!r}')
         for part in ('epoch', 'iter', 'message_hub'):
             if part not in state_dict:
                 raise ArgumentError(f'state_dict must have the key {part!r}, got {sorted(state_dict)}')
+        for part in ('epoch', 'iter'):
+            number = state_dict[part]
+            if not isinstance(number, int) or number < 0:
+                raise ArgumentError(f'state_dict[{part!r}] must be an int of at least 0, got {number!r}')
         self.message_hub.load_state_dict(state_dict['message_hub'])
+        self._running.clear()
+        self._has_left = False
+        self._seconds, self._timed = 0.0, 0
         self.epoch = state_dict['epoch']
         self.iter = state_dict['iter']
         for mode in ('train', 'val', 'test'):
@@ -233,7 +274,7 @@ class LoopLogger:
     # ---- inside ----
 
     @property
-    def _train_loop(self) -> _Loop | None:
+    def _train_loop(self) -> Loop | None:
         return self.train_loop
 
     def _is_done(self) -> bool:
@@ -241,37 +282,66 @@ class LoopLogger:
             return self.epoch >= self.max_epochs
         return self.max_iters is not None and self.iter >= self.max_iters
 
-    def _is_due(self, batch_idx: int, loop: _Loop) -> bool:
+    def _is_due(self, batch_idx: int, loop: Loop) -> bool:
         if not self.log_processor.by_epoch:
             return (self.iter + 1) % self.interval == 0
         # As mmengine's LoggerHook: an epoch with no other line has one at its end.
         is_last_of_few = batch_idx + 1 == loop.size and loop.size <= self.interval
         return (batch_idx + 1) % self.interval == 0 or is_last_of_few
 
+    def _is_training(self) -> bool:
+        return any(loop.mode == 'train' for loop in self._running)
+
+    def _begin(self, loop: Loop) -> None:
+        """Let a loop run: inside of training, or in place of those that were left and not closed."""
+        self._leave(training=loop.mode == 'train')
+        self._running.append(loop)
+
+    def _leave(self, training: bool) -> None:
+        """Forget the loops that run, or those inside of ``training``, and count the epoch that was left."""
+        if training:
+            self._has_left |= self._is_training()
+            self._running.clear()
+        else:
+            self._running = [loop for loop in self._running if loop.mode == 'train']
+        if self._has_left:
+            self._has_left = False
+            self.iter += 1
+            self.epoch += 1
+
     def _run(
-        self, loop: _Loop, mode: str, before: Callable[[], None], after: Callable[[int, float], bool]
+        self, loop: Loop, before: Callable[[], None], after: Callable[[int, float], bool]
     ) -> Iterator[Any]:
         """Yield the batches; ``after`` tells whether to go on."""
-        if self._is_running:
-            raise RuntimeError(f'{mode}() must not start while another loop of this LoopLogger is running')
         update, clock = self.message_hub.update_scalar, time.perf_counter
-        data_time_key, time_key = f'{mode}/data_time', f'{mode}/time'
-        outer_mode, self._mode, self._is_running = self._mode, mode, True
+        data_time_key, time_key = f'{loop.mode}/data_time', f'{loop.mode}/time'
+        start = begin = clock()
         try:
-            start = clock()
-            for batch_idx, batch in enumerate(loop.dataloader.iterable):
+            for batch_idx, batch in enumerate(loop.iterable):
                 update(data_time_key, clock() - start)
                 before()
+                loop.seconds_inside = 0.0
                 yield batch
+                if loop not in self._running:
+                    raise RuntimeError(f'{loop.mode}() must not go on after another loop took its place')
                 now = clock()
-                update(time_key, now - start)
-                seconds, start = now - start, now
+                seconds, start = now - start - loop.seconds_inside, now
+                update(time_key, seconds)
                 if not after(batch_idx, seconds):
                     break
+        except GeneratorExit:
+            self._has_left |= loop.mode == 'train' and loop in self._running
+            raise
         finally:
-            self._mode, self._is_running = outer_mode, False
+            if loop in self._running:
+                self._running.remove(loop)
+                if self._running:
+                    self._running[-1].seconds_inside += clock() - begin
 
-    def _evaluate(self, loop: _Loop, mode: str) -> Iterator[Any]:
+    def _evaluate(self, loop: Loop) -> Iterator[Any]:
+        self._begin(loop)
+        mode, is_inside = loop.mode, self._is_training()
+        runner = View(self, epoch=self.epoch + is_inside)  # inside of training: the epoch that it is in
         info, total = self.message_hub.runtime_info, 0.0
         starts = {key: buffer.position for key, buffer in self.message_hub.log_scalars.items()}
 
@@ -280,16 +350,16 @@ class LoopLogger:
             total += iter_seconds
             info['eta'] = total / (batch_idx + 1) * (len(loop) - batch_idx - 1)
             if (batch_idx + 1) % self.interval == 0:
-                self.logger.info(self.log_processor.get_log_after_iter(self, batch_idx, mode)[1])
+                self.logger.info(self.log_processor.get_log_after_iter(runner, batch_idx, mode)[1])
             return True
 
         self._set_info(eta=0.0)
-        yield from self._run(loop, mode, lambda: None, after)
-        view = _EpochView(self, mode, starts)
+        yield from self._run(loop, lambda: None, after)
+        view = View(runner, message_hub=EpochHub(self.message_hub, mode, starts))
         tag, line = self.log_processor.get_log_after_epoch(
             view, len(loop) - 1, mode, with_non_scalar=mode == 'test'
         )
-        self._write(tag, line, self.epoch if self.log_processor.by_epoch else self.iter)
+        self._write(tag, line, runner.epoch if self.log_processor.by_epoch else self.iter + is_inside)
 
     def _set_info(self, **infos: Any) -> None:
         self.message_hub.update_info_dict(infos)
@@ -298,89 +368,6 @@ class LoopLogger:
         self.logger.info(line)
         if self._scalars_file is not None:
             self._scalars_file.add_scalars(tag, step)
-
-
-class _Loop:
-    """One pass over a loader, as LogProcessor sees it: ``loop.dataloader`` with a length."""
-
-    def __init__(self, iterable: Iterable[Any], length: int | None, required: bool) -> None:
-        if length is None:
-            try:
-                length = len(iterable)  # type: ignore[arg-type]
-            except TypeError:
-                if required:
-                    raise ArgumentTypeError(
-                        f'length must be given for a loader without len(), got {type(iterable).__name__}'
-                    ) from None
-        self.iterable = iterable
-        self.size = length
-
-    @property
-    def dataloader(self) -> _Loop:
-        return self
-
-    def __len__(self) -> int:
-        assert self.size is not None
-        return self.size
-
-
-class _LearningRates:
-    """The learning rates of one or several optimizers, under the keys that they are recorded by."""
-
-    def __init__(self, optimizer: Any) -> None:
-        named = (
-            optimizer if isinstance(optimizer, Mapping) else {'': optimizer} if optimizer is not None else {}
-        )
-        for name, each in named.items():
-            if not hasattr(each, 'param_groups'):
-                where = f'optimizer[{name!r}]' if name else 'optimizer'
-                raise ArgumentTypeError(f'{where} must have param_groups, got {type(each).__name__}')
-        self._optimizers = [(f'{name}.' if name else '', each) for name, each in named.items()]
-
-    def record(self, hub: MessageHub) -> None:
-        for prefix, optimizer in self._optimizers:
-            for index, group in enumerate(optimizer.param_groups):
-                part = '' if index == 0 else f'{group.get("name", f"group{index}")}.'
-                hub.update_scalar(f'train/{prefix}{part}lr', group['lr'])
-
-
-class _EpochView:
-    """A runner for the line at the end of an evaluation, with a hub that knows only that epoch.
-
-    There every scalar that was logged batch by batch shows its mean over the epoch, and one that was not
-    logged in it is left out.
-    """
-
-    def __init__(self, runner: LoopLogger, mode: str, starts: Mapping[str, int]) -> None:
-        self._runner = runner
-        self.message_hub = self
-        self.runtime_info = runner.message_hub.runtime_info
-        self.log_scalars = {
-            key: _EpochBuffer(buffer, buffer.position - starts.get(key, 0))
-            for key, buffer in runner.message_hub.log_scalars.items()
-            if key.startswith(f'{mode}/') and buffer.position > starts.get(key, 0)
-        }
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._runner, name)
-
-
-class _EpochBuffer:
-    """A history of which only the newest entries count."""
-
-    def __init__(self, buffer: HistoryBuffer, size: int) -> None:
-        self._buffer = buffer
-        self._size = size
-        self.position = buffer.position
-
-    def current(self) -> Any:
-        return self._buffer.mean(self._size)
-
-    def mean(self, _: Any = None) -> Any:
-        return self._buffer.mean(self._size)
-
-    def statistics(self, method_name: str, **kwargs: Any) -> Any:
-        return self._buffer.statistics(method_name, **kwargs)
 
 
 def _reduce(value: Any) -> Any:

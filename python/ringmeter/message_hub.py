@@ -78,7 +78,8 @@ class MessageHub(_core.Hub, ManagerMixin):
         if buffer is None:
             import difflib  # only on the way to an error
 
-            close = difflib.get_close_matches(str(key), list(self._log_scalars))
+            close = [known for known in self._log_scalars if known.endswith(f'/{key}')]
+            close = close or difflib.get_close_matches(str(key), list(self._log_scalars))
             hint = f', did you mean {" or ".join(map(repr, close))}?' if close else ''
             raise KeyError(f'{key!r} is not found in MessageHub {self.instance_name!r}{hint}')
         return buffer

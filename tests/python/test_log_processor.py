@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from types import SimpleNamespace
 from typing import Any
 
@@ -176,3 +177,9 @@ def test_modes_are_checked() -> None:
         rm.LogProcessor().get_log_after_iter(make_runner(), 0, 'eval')
     with pytest.raises(rm.ArgumentError, match="mode must be 'val' or 'test', got 'train'"):
         rm.LogProcessor().get_log_after_epoch(make_runner(), 0, 'train')
+
+
+def test_statistic_that_is_not_known_yet_is_named_in_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, logger='ringmeter'):
+        rm.LogProcessor(custom_cfg=[{'data_src': 'loss', 'method_name': 'men'}])
+    assert "custom_cfg for 'loss': there is no statistic 'men' yet" in caplog.text

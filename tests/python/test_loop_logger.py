@@ -136,6 +136,39 @@ def test_val_has_lines_of_its_own_at_the_interval(capsys: pytest.CaptureFixture[
     ]
 
 
+def test_val_may_run_inside_training(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(1000))
+    monkeypatch.setattr('time.perf_counter', lambda: float(next(clock)))
+    meter = rm.LoopLogger(max_epochs=1, interval=1)
+    for batch in meter.train([1, 2]):
+        meter.log(loss=1.0)
+        if batch == 1:
+            for _ in meter.val([1, 2, 3]):
+                meter.log(accuracy=0.5)
+        meter.log(acc=3.0)
+    out = [line.split('INFO - ')[1] for line in lines(capsys.readouterr().out)]
+    assert [line for line in out if 'accuracy' in line] == [
+        'Epoch(val) [1][3/3]    accuracy: 0.5000  data_time: 1.0000  time: 2.0000'
+    ]
+    assert out[-2:] == [
+        'Epoch(train) [1][1/2]    eta: 0:00:03  time: 3.0000  data_time: 1.0000  loss: 1.0000  acc: 3.0000',
+        'Epoch(train) [1][2/2]    eta: 0:00:00  time: 2.5000  data_time: 1.0000  loss: 1.0000  acc: 3.0000',
+    ]
+    assert len(meter.message_hub.get_scalar('train/acc')) == 2
+
+
+def test_interval_window_of_val_is_not_used_up_by_lines_that_do_not_show_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rule = {'data_src': 'x', 'log_name': 'n', 'window_size': 'interval', 'method_name': 'count'}
+    meter = rm.LoopLogger(max_epochs=1, custom_cfg=[rule])
+    for _ in meter.val([0] * 25):
+        meter.log(x=1.0)
+    assert '  n: 25  ' in lines(capsys.readouterr().out)[-1]
+
+
 def test_val_inside_training_keeps_the_scalars_of_both_apart() -> None:
     meter = rm.LoopLogger(max_epochs=1)
     for _ in meter.train([1]):
@@ -235,6 +268,18 @@ def test_eta_is_the_mean_time_times_what_is_left(monkeypatch: pytest.MonkeyPatch
     assert [*etas, meter.message_hub.get_info('eta')] == [0.0, 10.0, 8.0]
 
 
+def test_eta_is_of_all_epochs_since_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0, 1, 2, 3, 12, *range(13, 1000)])  # the second iteration takes 10 s, the others 2
+    monkeypatch.setattr('time.perf_counter', lambda: float(next(clock)))
+    meter = rm.LoopLogger(max_epochs=2)
+    for _ in meter.epochs():
+        for _ in meter.train(['a', 'b']):
+            pass
+        if meter.epoch == 1:
+            assert meter.message_hub.get_info('eta') == 6.0 * 2
+    assert meter.message_hub.get_info('eta') == 0.0
+
+
 def test_epochs_ends_when_the_body_trains_nothing() -> None:
     assert list(rm.LoopLogger(max_epochs=3).epochs()) == [0, 1, 2]
 
@@ -248,7 +293,39 @@ def test_break_ends_the_epoch() -> None:
             if batch == 1:
                 break
     assert seen == [(0, 0), (0, 1), (1, 0), (1, 1)]
-    assert (meter.epoch, meter.iter) == (2, 2)
+    assert (meter.epoch, meter.iter) == (2, 4)
+
+
+def test_run_ends_when_each_epoch_is_left_in_its_first_iteration() -> None:
+    meter = rm.LoopLogger(max_iters=5)
+    for _ in meter.epochs():
+        for _ in meter.train([1.0] * 4):
+            break
+    assert (meter.epoch, meter.iter) == (5, 5)
+
+
+def test_error_says_so_when_a_loader_has_run_dry() -> None:
+    meter, loader = rm.LoopLogger(max_iters=5), iter([1, 2])
+    with pytest.raises(
+        RuntimeError,
+        match=r'^train\(\) must get batches until max_iters=5, got none from list_iterator after 2: ',
+    ):
+        for _ in meter.epochs():
+            for _ in meter.train(loader):
+                pass
+
+
+def test_train_yields_nothing_when_max_iters_is_reached(capsys: pytest.CaptureFixture[str]) -> None:
+    meter = rm.LoopLogger(max_iters=5, interval=1)
+    seen = [batch for _ in range(4) for batch in meter.train([1, 2, 3])]
+    assert seen == [1, 2, 3, 1, 2]
+    assert len(lines(capsys.readouterr().out)) == 5
+
+
+def test_train_goes_on_when_max_epochs_is_passed(capsys: pytest.CaptureFixture[str]) -> None:
+    meter = rm.LoopLogger(max_epochs=1)
+    assert [batch for _ in range(2) for batch in meter.train([1, 2, 3])] == [1, 2, 3] * 2
+    assert shows(lines(capsys.readouterr().out)[1], 'STAMPEpoch(train) [2][3/3]    TIMES')
 
 
 def test_loops_can_run_again_after_an_exception() -> None:
@@ -294,6 +371,66 @@ def test_interval_window_begins_anew_after_a_checkpoint(capsys: pytest.CaptureFi
     assert lines(capsys.readouterr().out)[-1].endswith('loss: 2.0000')
 
 
+def test_checkpoint_leads_to_the_beginning_of_an_epoch_when_it_is_taken_inside() -> None:
+    meter = rm.LoopLogger(max_epochs=3)
+    states = []
+    for _ in meter.epochs():
+        for batch in meter.train([1, 2, 3]):
+            if batch == 2:
+                states.append(meter.state_dict())
+        states.append(meter.state_dict())
+    assert [(state['epoch'], state['iter']) for state in states] == [
+        (0, 0),
+        (1, 3),
+        (1, 3),
+        (2, 6),
+        (2, 6),
+        (3, 9),
+    ]
+
+
+def test_checkpoint_leads_to_the_running_iteration_when_iterations_count() -> None:
+    meter = rm.LoopLogger(max_iters=5)
+    states = [meter.state_dict() for _ in meter.epochs() for batch in meter.train([1, 2, 3]) if batch == 2]
+    assert [(state['epoch'], state['iter']) for state in states] == [(0, 1), (1, 4)]
+
+
+def test_epoch_is_not_done_in_a_checkpoint_when_an_exception_ended_it() -> None:
+    meter = rm.LoopLogger(max_epochs=2)
+    try:
+        for _ in meter.epochs():
+            for batch in meter.train([1, 2, 3]):
+                if meter.epoch == 1 and batch == 2:
+                    raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        state = meter.state_dict()
+    assert (state['epoch'], state['iter']) == (1, 3)
+    for _ in meter.train([1]):
+        break
+    state = meter.state_dict()
+    assert (state['epoch'], state['iter']) == (3, 6)
+
+
+@pytest.mark.parametrize('part', ['epoch', 'iter'])
+@pytest.mark.parametrize('number', ['2', None, 1.5, -3], ids=repr)
+def test_load_state_dict_changes_nothing_when_a_number_is_damaged(part: str, number: Any) -> None:
+    source = rm.LoopLogger(max_epochs=3)
+    source.log(loss=1.0)
+    state = source.state_dict() | {part: number}
+    meter = rm.LoopLogger(max_epochs=3)
+    with pytest.raises(
+        rm.ArgumentError, match=rf"^state_dict\['{part}'\] must be an int of at least 0, got "
+    ):
+        meter.load_state_dict(state)
+    assert meter.message_hub.log_scalars == {}
+
+
+@pytest.mark.parametrize('state', [None, 'checkpoint.pt'])
+def test_load_state_dict_refuses_what_is_no_mapping(state: Any) -> None:
+    with pytest.raises(rm.ArgumentTypeError, match='^state_dict must be a mapping, got '):
+        rm.LoopLogger(max_epochs=3).load_state_dict(state)
+
+
 def test_load_state_dict_refuses_what_is_not_a_state() -> None:
     meter = rm.LoopLogger(max_epochs=3)
     with pytest.raises(
@@ -334,6 +471,11 @@ def test_a_full_disk_is_reported_once_and_training_goes_on(
         ({'max_iters': 2.5}, 'max_iters must be an int, got 2.5'),
         ({'max_epochs': 1, 'interval': 0}, 'interval must be at least 1, got 0'),
         ({'max_epochs': 1, 'window_size': 0}, 'window_size must be at least 1, got 0'),
+        (
+            {'max_epochs': 1, 'custom_cfg': {'data_src': 'x'}},
+            "custom_cfg must be a list of dicts, got 'data_src' in it",
+        ),
+        ({'max_epochs': 1, 'log_processor': 3}, 'log_processor must be a LogProcessor, got 3'),
         ({'max_epochs': 1, 'optimizer': 3}, 'optimizer must have param_groups, got int'),
         ({'max_epochs': 1, 'optimizer': {'a': 3}}, r"optimizer\['a'\] must have param_groups, got int"),
     ],
@@ -351,10 +493,42 @@ def test_loader_without_length_needs_one_for_epoch_lines() -> None:
         next(meter.train(iter([1, 2])))
     assert list(meter.train(iter([1, 2]), length=2)) == [1, 2]
     assert list(rm.LoopLogger(max_iters=5).train(iter([1, 2]))) == [1, 2]
+    by_iter = rm.LoopLogger(max_epochs=1, log_processor=rm.LogProcessor(by_epoch=False))
+    with pytest.raises(rm.ArgumentTypeError, match='length must be given'):
+        next(by_iter.train(iter([1, 2])))
 
 
-def test_loops_must_not_be_nested() -> None:
-    meter = rm.LoopLogger(max_epochs=1)
-    for _ in meter.train([1]):
-        with pytest.raises(RuntimeError, match=r'val\(\) must not start while another loop .* is running'):
-            next(meter.val([1]))
+@pytest.mark.parametrize('loader', [None, 3])
+def test_loader_must_be_iterable(loader: Any) -> None:
+    with pytest.raises(rm.ArgumentTypeError, match=f'^dataloader must be iterable, got {loader}$'):
+        next(rm.LoopLogger(max_iters=1).train(loader))
+
+
+def test_log_refuses_what_is_no_mapping() -> None:
+    with pytest.raises(
+        rm.ArgumentTypeError, match=r'^values must be a mapping of scalars by name, .* got Tensor$'
+    ):
+        rm.LoopLogger(max_iters=1).log(torch.tensor(1.0))
+
+
+def test_next_loop_begins_when_one_was_left_that_somebody_holds() -> None:
+    """As a progress bar does that is left by break."""
+    meter = rm.LoopLogger(max_epochs=3)
+    held = meter.train([1, 2, 3])
+    next(held)
+    for _ in meter.val([1, 2]):
+        meter.log(accuracy=1.0)
+    assert list(meter.train([1, 2])) == [1, 2]
+    assert (meter.epoch, meter.iter) == (2, 3)
+    with pytest.raises(RuntimeError, match=r'^train\(\) must not go on after another loop took its place$'):
+        next(held)
+    assert (meter.epoch, meter.iter) == (2, 3)
+    held_val = meter.val([1, 2])
+    next(held_val)
+    meter.log(accuracy=2.0)
+    assert list(meter.train([1, 2])) == [1, 2]
+    meter.log(loss=1.0)
+    assert [len(buffer) for key, buffer in meter.message_hub.log_scalars.items() if 'time' not in key] == [
+        3,
+        1,
+    ]

@@ -536,6 +536,13 @@ def test_infos_leave_nothing_behind_when_a_key_is_bad() -> None:
     assert snapshot(hub) == before
 
 
+def test_name_without_its_mode_is_close() -> None:
+    hub = rm.MessageHub('hub')
+    hub.update_scalars({'train/loss': 1, 'val/loss': 1, 'train/loss_a': 1})
+    with pytest.raises(KeyError, match=r"did you mean 'train/loss' or 'val/loss'\?"):
+        hub.get_scalar('loss')
+
+
 def test_close_names_are_all_named() -> None:
     hub = rm.MessageHub('hub')
     hub.update_scalars({'train/loss_a': 1, 'train/loss_b': 1, 'lr': 1})

@@ -1,0 +1,31 @@
+"""The learning rates of optimizers, as scalars of a hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ._errors import ArgumentTypeError
+
+if TYPE_CHECKING:
+    from .message_hub import MessageHub
+
+
+class LearningRates:
+    """The learning rates of one or several optimizers, under the keys that they are recorded by."""
+
+    def __init__(self, optimizer: Any) -> None:
+        named = (
+            optimizer if isinstance(optimizer, Mapping) else {'': optimizer} if optimizer is not None else {}
+        )
+        for name, each in named.items():
+            if not hasattr(each, 'param_groups'):
+                where = f'optimizer[{name!r}]' if name else 'optimizer'
+                raise ArgumentTypeError(f'{where} must have param_groups, got {type(each).__name__}')
+        self._optimizers = [(f'{name}.' if name else '', each) for name, each in named.items()]
+
+    def record(self, hub: MessageHub) -> None:
+        for prefix, optimizer in self._optimizers:
+            for index, group in enumerate(optimizer.param_groups):
+                part = '' if index == 0 else f'{group.get("name", f"group{index}")}.'
+                hub.update_scalar(f'train/{prefix}{part}lr', group['lr'])

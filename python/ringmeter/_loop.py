@@ -1,0 +1,85 @@
+"""What a LogProcessor sees of the loops of a LoopLogger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ._errors import ArgumentTypeError
+
+if TYPE_CHECKING:
+    from .history_buffer import HistoryBuffer
+    from .message_hub import MessageHub
+
+
+class Loop:
+    """One pass over a loader, as LogProcessor sees it: ``loop.dataloader`` with a length."""
+
+    def __init__(self, mode: str, iterable: Iterable[Any], length: int | None, needs_length: bool) -> None:
+        if not hasattr(iterable, '__iter__') and not hasattr(iterable, '__getitem__'):
+            raise ArgumentTypeError(f'dataloader must be iterable, got {iterable!r}')
+        if length is None:
+            try:
+                length = len(iterable)  # type: ignore[arg-type]
+            except TypeError:
+                if needs_length:
+                    raise ArgumentTypeError(
+                        f'length must be given for a loader without len(), got {type(iterable).__name__}'
+                    ) from None
+        self.mode = mode
+        self.iterable = iterable
+        self.size = length
+        self.seconds_inside = 0.0  # of loops inside of the running iteration
+
+    @property
+    def dataloader(self) -> Loop:
+        return self
+
+    def __len__(self) -> int:
+        assert self.size is not None
+        return self.size
+
+
+class View:
+    """A runner like another, but for attributes of its own."""
+
+    def __init__(self, runner: Any, **own: Any) -> None:
+        self._runner = runner
+        self.__dict__.update(own)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._runner, name)
+
+
+class EpochHub:
+    """A hub for the line at the end of an evaluation, that knows only that epoch.
+
+    There every scalar that was logged batch by batch shows its mean over the epoch, and one that was not
+    logged in it is left out.
+    """
+
+    def __init__(self, hub: MessageHub, mode: str, starts: Mapping[str, int]) -> None:
+        self.runtime_info = hub.runtime_info
+        self.log_scalars = {
+            key: EpochBuffer(buffer, buffer.position - starts.get(key, 0))
+            for key, buffer in hub.log_scalars.items()
+            if key.startswith(f'{mode}/') and buffer.position > starts.get(key, 0)
+        }
+
+
+class EpochBuffer:
+    """A history of which only the newest entries count."""
+
+    def __init__(self, buffer: HistoryBuffer, size: int) -> None:
+        self._buffer = buffer
+        self._size = size
+        self.position = buffer.position
+
+    def current(self) -> Any:
+        return self._buffer.mean(self._size)
+
+    def mean(self, _: Any = None) -> Any:
+        return self._buffer.mean(self._size)
+
+    def statistics(self, method_name: str, **kwargs: Any) -> Any:
+        return self._buffer.statistics(method_name, **kwargs)
