@@ -95,6 +95,8 @@ bool check_resumed(Hub* hub, const char* what, PyObject* key, PyObject* resumed)
   return false;
 }
 
+bool is_same(PyObject* key, PyObject* other) { return key == other || PyUnicode_Compare(key, other) == 0; }
+
 // A buffer that the user made or subclassed: its own update() is called.
 bool update_foreign(PyObject* buffer, const Update& update) {
   PyObject* value = to_python(update.value);
@@ -156,26 +158,24 @@ bool record(Hub* hub, const Update& update, PyObject* resumed) {
       keep_resumed(hub, update.key, resumed);
   if (done && is_plain && resumed == Py_True) {
     History* history = reinterpret_cast<History*>(buffer);
-    history->resumed_in = hub->resumed_id;
     if (history->key == nullptr) {  // one that the user put there
       Py_INCREF(update.key);
       history->key = update.key;
     }
+    if (is_same(history->key, update.key)) history->resumed_in = hub->resumed_id;
   }
   Py_DECREF(buffer);
   return done;
 }
 
 // The history of a key for which `resumed=True` was seen to be right before, or null: one look-up in
-// place of two.
+// place of two. Null with an error set when the look-up raised.
 History* settled_history(Hub* hub, PyObject* key) {
   PyObject* buffer = PyDict_GetItemWithError(hub->log_scalars, key);
   if (buffer == nullptr || !is_plain_history(buffer)) return nullptr;
   History* history = reinterpret_cast<History*>(buffer);
   if (history->resumed_in != hub->resumed_id || history->key == nullptr) return nullptr;
-  // Not under another key than the one that was looked at.
-  const bool same = history->key == key || PyUnicode_Compare(history->key, key) == 0;
-  return same ? history : nullptr;
+  return is_same(history->key, key) ? history : nullptr;
 }
 
 PyObject* hub_update_scalar(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
@@ -191,6 +191,7 @@ PyObject* hub_update_scalar(PyObject* self, PyObject* const* args, Py_ssize_t na
     return nullptr;
   }
   if (resumed == Py_True) update.settled = settled_history(hub, update.key);
+  if (update.settled == nullptr && PyErr_Occurred() != nullptr) return nullptr;
   const bool done = update.settled != nullptr
                         ? push(update.settled, update)
                         : check_resumed(hub, "series", update.key, resumed) && record(hub, update, resumed);
@@ -209,8 +210,13 @@ bool read_entry(PyObject* entry, Update* out) {
               entry);
     return false;
   }
-  return read_value(value, key, &out->value) &&
-         (count == nullptr || read_count(count, key, true, &out->count));
+  Py_INCREF(value);  // reading one may run Python code that removes the other from the dict
+  Py_XINCREF(count);
+  const bool ok =
+      read_value(value, key, &out->value) && (count == nullptr || read_count(count, key, true, &out->count));
+  Py_DECREF(value);
+  Py_XDECREF(count);
+  return ok;
 }
 
 // The updates of one call, with the references that they hold.
@@ -261,15 +267,18 @@ bool Updates::check(Hub* hub, PyObject* resumed) {
   for (Update& update : list_) {
     if (resumed == Py_True) update.settled = settled_history(hub, update.key);
     Py_XINCREF(reinterpret_cast<PyObject*>(update.settled));
+    if (update.settled == nullptr && PyErr_Occurred() != nullptr) return false;
     if (update.settled == nullptr && !check_resumed(hub, "series", update.key, resumed)) return false;
   }
   return true;
 }
 
 bool Updates::apply(Hub* hub, PyObject* resumed) const {
+  bool is_as_seen = true;
   for (const Update& update : list_) {
-    const bool done = update.settled != nullptr ? push(update.settled, update) : record(hub, update, resumed);
-    if (!done) return false;
+    const bool is_settled = is_as_seen && update.settled != nullptr;
+    if (!(is_settled ? push(update.settled, update) : record(hub, update, resumed))) return false;
+    is_as_seen = is_settled;  // a foreign buffer may have changed the hub
   }
   return true;
 }
@@ -289,8 +298,13 @@ PyObject* hub_update_scalars(PyObject* self, PyObject* const* args, Py_ssize_t n
     log_dict = PyObject_CallFunctionObjArgs(reinterpret_cast<PyObject*>(&PyDict_Type), log_dict, nullptr);
     if (log_dict == nullptr) return nullptr;
   }
-  Updates updates;
-  const bool done = updates.read(log_dict) && updates.check(hub, resumed) && updates.apply(hub, resumed);
+  bool done = false;
+  try {
+    Updates updates;
+    done = updates.read(log_dict) && updates.check(hub, resumed) && updates.apply(hub, resumed);
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+  }
   Py_DECREF(log_dict);
   if (!done) return nullptr;
   Py_RETURN_NONE;

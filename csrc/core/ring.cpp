@@ -80,26 +80,31 @@ class Spin {
   unsigned turns_ = 0;
 };
 
-// Copies slots, and tells whether all are numbers. A NaN may be a value, or a mark: that takes a closer look.
-// Two at a time: they are read back as pairs, and a processor is slow to hand two stores to one load.
-bool copy_numbers(const std::atomic<SlotBits>* slots, std::size_t n, double* out) {
-  using BitPair = SlotBits __attribute__((vector_size(16)));
-  using Pair = double __attribute__((vector_size(16)));
-  auto is_nan = Pair{} != Pair{};
+// Copies slots, and tells whether all have certainly landed. Two at a time: they are read back as pairs, and
+// a processor is slow to hand two stores to one load. A mark is known by its upper half, wherever that is
+// seen: halves are what every processor can compare four at a time.
+bool copy_landed(const std::atomic<SlotBits>* slots, std::size_t n, double* out) {
+  using Pair = SlotBits __attribute__((vector_size(16)));
+  using Halves = std::uint32_t __attribute__((vector_size(16)));
+  constexpr auto kMark = static_cast<std::uint32_t>(kEmpty >> 32);
+  static_assert(kPending >> 32 == kMark, "one comparison is for both marks");
+  const Halves mark = {kMark, kMark, kMark, kMark};
+  auto is_mark = mark != mark;
   std::size_t i = 0;
   for (; i + 1 < n; i += 2) {
-    const BitPair bits = {slots[i].load(std::memory_order_acquire),       // L
-                          slots[i + 1].load(std::memory_order_acquire)};  // L
-    Pair pair;
-    std::memcpy(&pair, &bits, sizeof pair);
-    is_nan |= pair != pair;
-    std::memcpy(out + i, &pair, sizeof pair);
+    const Pair bits = {slots[i].load(std::memory_order_acquire),       // L
+                       slots[i + 1].load(std::memory_order_acquire)};  // L
+    Halves halves;
+    std::memcpy(&halves, &bits, sizeof halves);
+    is_mark |= halves == mark;
+    std::memcpy(out + i, &bits, sizeof bits);
   }
   if (i < n) {
-    out[i] = decode(slots[i].load(std::memory_order_acquire));  // L
-    if (out[i] != out[i]) return false;
+    const SlotBits bits = slots[i].load(std::memory_order_acquire);  // L
+    if (!is_landed(bits)) return false;
+    out[i] = decode(bits);
   }
-  return (is_nan[0] | is_nan[1]) == 0;
+  return (is_mark[0] | is_mark[1] | is_mark[2] | is_mark[3]) == 0;
 }
 
 }  // namespace
@@ -265,7 +270,7 @@ void Ring::summarise_early(std::uint64_t leaf_number) const {
   if (walk.find(leaf_number / kFanOut) != Read::kOk) return;
   double values[kLeafSize];
   const std::size_t leaf = leaf_number % kFanOut;
-  if (!copy_numbers(&walk.chunk().slots[leaf * kLeafSize], kLeafSize, values) || !walk.still()) return;
+  if (!copy_landed(&walk.chunk().slots[leaf * kLeafSize], kLeafSize, values) || !walk.still()) return;
   walk.chunk().leaves[leaf].store(leaf_number, summarise(values, kLeafSize));
 }
 
@@ -355,7 +360,7 @@ Read Ring::load(Walk* walk, Position first, std::size_t n, double* out) const {
   const std::size_t offset = first % kChunkSize;
   const std::atomic<SlotBits>* slots = &chunk.slots[offset];
   constexpr bool is_values = std::is_same_v<Column, Values>;
-  if (is_values && copy_numbers(slots, n, out)) return walk->still() ? Read::kOk : Read::kOvertaken;
+  if (is_values && copy_landed(slots, n, out)) return walk->still() ? Read::kOk : Read::kOvertaken;
   for (std::size_t i = 0; i < n; ++i) {
     SlotBits bits = slots[i].load(std::memory_order_acquire);  // L
     const Read read = await(slots[i], *walk, &bits);
@@ -494,6 +499,25 @@ Read Ring::gather(Range range, bool with_squares, Pieces* out) const {
   };
   if (with_squares) return ends_and(out, kept_middle);
   return keep(cells.window(), range, out, [&](Pieces* pieces) { return ends_and(pieces, kept_middle); });
+}
+
+Read Ring::has_lows(Range range, bool* out) const {
+  *out = false;
+  Walk walk(*this, range.begin / kChunkSize);
+  for (Position at = range.begin; at < range.end && !*out;) {
+    const std::size_t offset = at % kChunkSize;
+    const auto n = static_cast<std::size_t>(std::min<std::uint64_t>(kChunkSize - offset, range.end - at));
+    const Read found = walk.find(at / kChunkSize);
+    if (found != Read::kOk) return found;
+    if (walk.chunk().low_column.load(std::memory_order_acquire) != nullptr) {
+      double lows[kChunkSize];
+      const Read read = load<Lows>(&walk, at, n, lows);
+      if (read != Read::kOk) return read;
+      *out = std::any_of(lows, lows + n, [](double low) { return low != 0.0; });
+    }
+    at += n;
+  }
+  return Read::kOk;
 }
 
 Read Ring::copy(Range range, double* out, double* lows, double* counts) const {

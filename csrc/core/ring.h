@@ -38,8 +38,8 @@
 //   A writer may take the chunk that was installed last as it is, without the directory (newest_): its own
 //   slot there is empty, so that chunk is not used again before C, however many laps go by.
 //   Laps and the number in newest_ count to 2^22 and start again. Who comes late looks at head() first
-//   (has_left), so to be fooled a thread would have to sleep between K and M, between finding its chunk and
-//   C, or between B and newest_, while a multiple of 2^22 laps, or chunks, goes by: 2^32 entries or more.
+//   (has_left), so to be fooled a thread would have to sleep between K and M, between A and C, or between B
+//   and newest_, while a multiple of 2^22 laps, or chunks, goes by: 2^32 entries or more.
 //
 // Summaries. A block of kLeafSize entries, all landed, never changes until it is recycled; so whoever
 // needs its summary may compute and keep it (SummaryCell). The writer of the last entry of a leaf does, if
@@ -185,6 +185,10 @@ class Ring {
   // than kLeafSize at a time. Answers and waits as gather().
   template <class Visit>
   Read scan(Range range, Visit&& visit) const;
+
+  // Any thread: whether a value of the range has a low part. Answers and waits as gather(), for the others
+  // not at all: ask when they are known to have landed.
+  Read has_lows(Range range, bool* out) const;
 
   // Any thread: copies the values of a range to `out`, and their low parts or counts where the
   // pointer is not null.

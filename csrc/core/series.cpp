@@ -20,14 +20,17 @@ bool less(const Number& a, const Number& b) { return a.high < b.high || (a.high 
 // Sum and range of all that was added.
 struct Series::Total {
   CompensatedSum sum;
+  double size = 0.0;
   double magnitude = 0.0;  // an upper bound for the sum of |value|
   double minimum = std::numeric_limits<double>::infinity();
   double maximum = -std::numeric_limits<double>::infinity();
   bool has_nan = false;
+  bool is_wide = false;  // there are integers with low parts, which are not in `sum`
 
-  void add(const Summary& part, double size) {
+  void add(const Summary& part, double part_size) {
     sum.add(part.sum, part.sum_low);
-    magnitude += size * std::max(std::fabs(part.minimum), std::fabs(part.maximum));
+    size += part_size;
+    magnitude += part_size * std::max(std::fabs(part.minimum), std::fabs(part.maximum));
     has_nan = has_nan || std::isnan(part.minimum);
     minimum = std::min(minimum, part.minimum);
     maximum = std::max(maximum, part.maximum);
@@ -37,14 +40,19 @@ struct Series::Total {
   bool is_finite() const { return !has_nan && !std::isinf(minimum) && !std::isinf(maximum); }
 
   // How far `sum` is from the exact sum at most: n^2 * 2^-106 of the sum of magnitudes wherever n parts were
-  // added (Ogita, Rump and Oishi), and no more than 160 ever are.
-  double error() const { return magnitude * 0x1p-90; }
+  // added (Ogita, Rump and Oishi). Those are at most 160, or as many as there are runs.
+  double error() const {
+    const double runs = size / static_cast<double>(kRunSize);
+    return magnitude * std::max(0x1p-90, runs * runs * 0x1p-104);
+  }
 
   // Whether the exact sum of finite values lies less than a quarter of an ulp from `sum`.
   bool is_certain() const {
     const double value = sum.value();
     return std::isfinite(value) && std::fabs(value) * 0x1p-55 >= error();
   }
+
+  bool needs_exact_sum() const { return is_finite() && (is_wide || !is_certain()); }
 
   // sum / counts within 1 ulp of the correctly rounded sum / counts: the same, but where the exact sum is so
   // close to half way between two doubles that it is not known which is nearer. Their quotients are at most
@@ -55,8 +63,10 @@ struct Series::Total {
     rounded.normalise();
     const double lower = rounded.high() + (rounded.low() - error());
     const double upper = rounded.high() + (rounded.low() + error());
-    if (lower == upper) return lower / counts;
-    return lower / counts + (upper / counts - lower / counts) / 2.0;
+    const double least = lower / counts;
+    const double most = upper / counts;
+    if (least == most || !std::isfinite(least) || !std::isfinite(most)) return rounded.high() / counts;
+    return least + (most - least) / 2.0;
   }
 };
 
@@ -86,12 +96,17 @@ Read Series::total(Range range, Total* out) const {
 }
 
 Read Series::total_of_values(Range range, Total* out) const {
-  if (range.size() > kFew) return total<Ring::Values>(range, out);
-  double values[kFew];  // no use for summaries
-  const Read read = ring_.copy(range, values, nullptr, nullptr);
-  if (read != Read::kOk) return read;
-  const auto n = static_cast<std::size_t>(range.size());
-  out->add(summarise_range(values, n), static_cast<double>(n));
+  Read read = Read::kOk;
+  if (range.size() > kFew) {
+    read = total<Ring::Values>(range, out);
+  } else {  // no use for summaries
+    double values[kFew];
+    read = ring_.copy(range, values, nullptr, nullptr);
+    const auto n = static_cast<std::size_t>(range.size());
+    if (read == Read::kOk) out->add(summarise_range(values, n), static_cast<double>(n));
+  }
+  // Of this range: an answer must not depend on what was recorded later.
+  if (read == Read::kOk && may_have_lows()) read = ring_.has_lows(range, &out->is_wide);
   return read;
 }
 
@@ -99,7 +114,7 @@ Read Series::at(Position position, Number* out) const {
   double value = 0.0;
   double low = 0.0;
   Read read = ring_.copy({position, position + 1}, &value, nullptr, nullptr);
-  if (read == Read::kOk && has_wide_integers()) {
+  if (read == Read::kOk && may_have_lows()) {
     read = ring_.copy({position, position + 1}, &value, &low, nullptr);
   }
   *out = {value, low, kind()};
@@ -110,7 +125,7 @@ Read Series::sum(Range range, Number* out) const {
   Total sums;
   const Read read = total_of_values(range, &sums);
   if (read != Read::kOk) return read;
-  if (needs_exact_sum(sums)) return exact_sum(range, out);
+  if (sums.needs_exact_sum()) return exact_sum(range, out);
   CompensatedSum sum = sums.sum;
   sum.normalise();
   // Integers below 2^53: every intermediate sum was exact, and so is the low part.
@@ -119,15 +134,11 @@ Read Series::sum(Range range, Number* out) const {
   return Read::kOk;
 }
 
-bool Series::needs_exact_sum(const Total& sums) const {
-  return sums.is_finite() && (has_wide_integers() || !sums.is_certain());
-}
-
 Read Series::exact_sum(Range range, Number* out) const {
-  const bool wide = has_wide_integers();
+  const bool with_lows = may_have_lows();
   std::vector<double> values(range.size());
-  std::vector<double> lows(wide ? range.size() : 0);
-  const Read read = ring_.copy(range, values.data(), wide ? lows.data() : nullptr, nullptr);
+  std::vector<double> lows(with_lows ? range.size() : 0);
+  const Read read = ring_.copy(range, values.data(), with_lows ? lows.data() : nullptr, nullptr);
   if (read != Read::kOk) return read;
   double scale = 1.0;
   ExactSum sum;
@@ -156,8 +167,15 @@ Read Series::count(Range range, double* out) const {
     return Read::kOk;
   }
   Total counts;
-  const Read read = total<Ring::Counts>(range, &counts);
+  Read read = total<Ring::Counts>(range, &counts);
   *out = counts.sum.value();
+  if (read != Read::kOk || !counts.needs_exact_sum()) return read;
+  std::vector<double> values(range.size());
+  std::vector<double> numbers(range.size());
+  read = ring_.copy(range, values.data(), nullptr, numbers.data());
+  ExactSum sum;
+  for (const double number : numbers) sum.add(number);
+  *out = sum.value();
   return read;
 }
 
@@ -167,7 +185,7 @@ Read Series::mean(Range range, double* out) const {
   Read read = total_of_values(range, &sums);
   if (read == Read::kOk) read = count(range, &counts);
   if (read != Read::kOk) return read;
-  if (!needs_exact_sum(sums)) {
+  if (!sums.needs_exact_sum()) {
     *out = sums.mean(counts);
     return read;
   }
@@ -184,7 +202,7 @@ Read Series::maximum(Range range, Number* out) const { return extreme(range, tru
 Read Series::extreme(Range range, bool greatest, Number* out) const {
   Total total;
   Read read = total_of_values(range, &total);
-  if (read == Read::kOk && has_wide_integers() && is_whole()) {
+  if (read == Read::kOk && total.is_wide && is_whole()) {
     std::vector<Number> numbers;
     read = wide(range, &numbers);
     if (read != Read::kOk) return read;

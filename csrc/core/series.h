@@ -86,12 +86,11 @@ class Series {
   template <class Column>
   Read total(Range range, Total* out) const;
   Read total_of_values(Range range, Total* out) const;
-  bool needs_exact_sum(const Total& sums) const;
   Read exact_sum(Range range, Number* out) const;
   Read extreme(Range range, bool greatest, Number* out) const;
   Read wide(Range range, std::vector<Number>* out) const;
   // Asked after the slots were read: whoever has seen them sees the flag.
-  bool has_wide_integers() const { return has_lows_.load(std::memory_order_relaxed); }
+  bool may_have_lows() const { return has_lows_.load(std::memory_order_relaxed); }
   bool is_whole() const { return kind() != NumberKind::kFloat; }
   Read select(Range range, std::uint64_t rank, Neighbours* out) const;
   static void promote_to(std::atomic<NumberKind>& kind, NumberKind at_least);

@@ -23,7 +23,8 @@ class HistoryBuffer(_core.History):
     """The newest ``max_length`` values recorded under one name.
 
     Recording takes the same time at any length and from any number of threads. Statistics are exact: a
-    sum is within 1 ulp of ``math.fsum``, and a NaN or infinity counts as long as it is in the window.
+    sum is within 1 ulp of ``math.fsum``, a mean within 1 ulp of that divided by the sum of the counts, and a
+    NaN or infinity counts as long as it is in the window.
 
     Every statistic takes ``at=position``, a number that :attr:`position` had earlier, and answers what it
     would have answered then, as long as the values it needs are still in the ring: those of the last 1024

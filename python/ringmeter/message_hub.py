@@ -167,11 +167,13 @@ class MessageHub(_core.Hub, ManagerMixin):
 
         self._log_scalars.update(buffers)
         self._runtime_info.update(infos)
+        resumed_keys = copy.copy(self._resumed_keys)
         for key, resumed in state_dict['resumed_keys'].items():
             if key in self._log_scalars or key in self._runtime_info:
-                self._resumed_keys[key] = resumed
+                resumed_keys[key] = resumed
             else:
                 _logger.warning('resumed key %r has no value in state_dict: it is not resumed', key)
+        self._resumed_keys = resumed_keys  # another dict, for the core to forget what it saw in the old one
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _new, (type(self),), self.__getstate__()

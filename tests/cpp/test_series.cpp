@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cfenv>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -370,6 +371,46 @@ TEST_CASE("test_mean_of_everything_is_the_same_however_often_it_is_asked_for_and
     tally.expect(is_same(often, again), "again ", again, ", not ", often, " at ", end);
   }
   tally.check();
+}
+
+TEST_CASE("test_count_is_exact_when_counts_cancel") {
+  Series series(100, NumberKind::kFloat, NumberKind::kFloat);
+  for (const double count : {1e200, 1e100, 1.0, -1e200, -1e100}) {
+    series.push(Number::real(1.0), Number::real(count));
+  }
+  double out = 0.0;
+  REQUIRE(series.count({0, 5}, &out) == Read::kOk);
+  CHECK(out == 1.0);
+  REQUIRE(series.mean({0, 5}, &out) == Read::kOk);
+  CHECK(out == 5.0);
+}
+
+TEST_CASE("test_numbers_whose_lower_half_looks_like_a_mark_are_numbers") {
+  Recorded recorded(1000);
+  for (int i = 0; i < 300; ++i) {
+    recorded.push(decode((SlotBits{0x3FF00000} << 32) + (kEmpty >> 32)));
+    recorded.push(decode((SlotBits{0x40000000} << 32) + (kPending & 0xFFFFFFFF)));
+  }
+  Tally tally;
+  expect_oracle(recorded, {0, 600}, &tally);
+  expect_oracle(recorded, {5, 590}, &tally);
+  tally.check();
+}
+
+TEST_CASE("test_marks_are_never_handled_as_doubles") {
+  // They are signalling NaNs: where such exceptions are trapped, the process would die.
+  Series series(1000, NumberKind::kFloat, NumberKind::kInt);
+  series.push_pending();
+  std::feclearexcept(FE_ALL_EXCEPT);
+  for (int i = 0; i < 300; ++i) series.push(Number::real(2.0));
+  double out = 0.0;
+  CHECK(series.mean({0, 300}, &out) == Read::kPending);
+  CHECK(series.mean({0, 20}, &out) == Read::kPending);
+  CHECK(series.mean({1, 300}, &out) == Read::kOk);
+  CHECK(std::fetestexcept(FE_INVALID) == 0);
+  series.land(0, 1.0);
+  REQUIRE(series.mean({0, 4}, &out) == Read::kOk);
+  CHECK(out == 1.75);
 }
 
 TEST_CASE("test_sum_is_within_an_ulp_when_values_nearly_cancel") {

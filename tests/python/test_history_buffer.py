@@ -216,6 +216,29 @@ def test_mean_is_within_an_ulp_when_the_sum_is_close_to_half_way_between_two_dou
     assert abs(result - expected) <= math.ulp(expected)
 
 
+@pytest.mark.parametrize(
+    ('updates', 'expected'),
+    [([(2.0**53, 0), (1.0, 0)], math.inf), ([(-(2.0**53), 5e-309), (-1.0, 0.0)], -math.inf)],
+)
+def test_mean_is_infinite_when_the_quotient_of_a_sum_half_way_between_two_doubles_is(
+    updates: list[tuple[float, float]], expected: float
+) -> None:
+    buffer = rm.HistoryBuffer()
+    for value, count in updates:
+        buffer.update(value, count)
+    assert buffer.mean() == expected
+
+
+@pytest.mark.parametrize('values', [[9007199254740978, 4503599627370522, 7], [1.0, 2.0**-53, 2.0**-120]])
+def test_answer_as_of_a_position_is_that_of_then_when_wide_integers_came_later(values: list[Any]) -> None:
+    buffer = rm.HistoryBuffer()
+    for value in values:
+        buffer.update(value)
+    before = buffer.mean(), buffer.sum()
+    buffer.update(2**53 + 1)
+    assert (buffer.mean(at=3), buffer.sum(at=3)) == before
+
+
 def test_std_is_infinite_as_numpys_when_only_the_sum_overflows() -> None:
     buffer = rm.HistoryBuffer([1e308, 1e308], [1, 1])
     assert buffer.std() == math.inf

@@ -594,6 +594,76 @@ print(len(hub.get_scalar('x')), list(hub.log_scalars), __debug__)
 # ---- dicts ----
 
 
+def test_count_is_held_when_the_value_changes_the_dict() -> None:
+    class Clearing:
+        def item(self) -> float:
+            entry.clear()
+            return 1.0
+
+    class Count(int):
+        pass
+
+    hub = rm.MessageHub('hub')
+    entry: dict[str, Any] = {'value': Clearing(), 'count': Count(10**9 + 7)}
+    hub.update_scalars({'x': entry})
+    assert hub.get_scalar('x').data[1].tolist() == [10**9 + 7]
+
+
+def test_error_of_a_key_reaches_the_caller() -> None:
+    class Key(str):
+        __slots__ = ()
+        is_bad = False
+
+        def __hash__(self) -> int:
+            if Key.is_bad:
+                Key.is_bad = False
+                raise ZeroDivisionError
+            return super().__hash__()
+
+    hub, key = rm.MessageHub('hub'), Key('x')
+    hub.update_scalar(key, 1.0)
+    values = {key: 2.0}
+    for call in (lambda: hub.update_scalar(key, 2.0), lambda: hub.update_scalars(values)):
+        Key.is_bad = True
+        with pytest.raises(ZeroDivisionError):
+            call()
+    assert hub.get_scalar('x').data[0].tolist() == [1.0]
+
+
+def test_resumed_is_checked_for_each_key_when_two_have_one_history() -> None:
+    hub = rm.MessageHub('hub')
+    hub.update_scalar('a', 1.0, resumed=False)
+    hub.log_scalars['b'] = hub.get_scalar('a')
+    hub.update_scalar('b', 2.0)
+    with pytest.raises(
+        rm.ArgumentError, match="^series 'a': resumed must stay what it was, False, got True$"
+    ):
+        hub.update_scalar('a', 3.0)
+
+
+def test_resumed_is_checked_again_after_a_state_was_loaded() -> None:
+    hub = rm.MessageHub('hub')
+    hub.update_scalar('a', 1.0)
+    hub.load_state_dict({'log_scalars': {}, 'runtime_info': {}, 'resumed_keys': {'a': False}})
+    with pytest.raises(
+        rm.ArgumentError, match="^series 'a': resumed must stay what it was, False, got True$"
+    ):
+        hub.update_scalar('a', 2.0)
+
+
+def test_values_go_to_the_hub_as_it_is_when_a_buffer_of_the_user_changes_it() -> None:
+    class Renewing(rm.HistoryBuffer):
+        def update(self, log_val: Any, count: Any = 1) -> None:
+            super().update(log_val, count)
+            hub._log_scalars = {'own': self}
+
+    hub = rm.MessageHub('hub')
+    hub.log_scalars['own'] = Renewing()
+    hub.update_scalar('x', 1.0)
+    hub.update_scalars({'own': 1.0, 'x': 2.0})
+    assert hub.get_scalar('x').data[0].tolist() == [2.0]
+
+
 def test_order_of_the_hub_is_the_order_of_the_calls() -> None:
     hub = rm.MessageHub('hub')
     hub.update_scalar('c', 1)
