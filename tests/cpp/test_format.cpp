@@ -102,6 +102,25 @@ TEST_CASE("test_append_leaves_what_is_there_when_the_string_is_not_empty") {
   CHECK(line == "loss: 1.5000  lr: 1.0000e-03nan");
 }
 
+TEST_CASE("test_append_fixed_writes_what_printf_writes_when_a_number_is_near_half_way") {
+  // Multiples of half a unit in the last digit, exact where a double holds them, and their neighbours.
+  std::mt19937_64 random(31);
+  Tally tally;
+  for (int i = 0; i < 200'000; ++i) {
+    const int digits = static_cast<int>(random() % 8);
+    const auto halves = static_cast<double>(random() >> (11 + random() % 53));
+    double value = halves / (2.0 * std::pow(10.0, digits));
+    if (i % 2 == 0) value = halves * std::ldexp(1.0, -static_cast<int>(random() % 12));
+    for (int step = static_cast<int>(random() % 3); step > 0; --step) {
+      value = std::nextafter(value, i % 3 == 0 ? 0.0 : kInfinity);
+    }
+    if (i % 5 == 0) value = -value;
+    const std::string expected = printed("%.*f", digits, value);
+    tally.expect(fixed(value, digits) == expected, fixed(value, digits), ", not ", expected);
+  }
+  tally.check();
+}
+
 TEST_CASE("test_append_fits_when_the_number_is_as_long_as_it_can_be") {
   const double largest = -std::numeric_limits<double>::max();
   CHECK(fixed(largest, 0).size() == 310);
