@@ -34,14 +34,15 @@ types: $(VENV)/test  ## mypy --strict, and the stub of the extension against the
 lint: $(VENV)/test  ## ruff, clang-format
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
-	$(BIN)/clang-format --dry-run --Werror csrc/*/*.h csrc/*/*.cpp tests/cpp/*.h tests/cpp/*.cpp
+	$(BIN)/clang-format --dry-run --Werror csrc/*/*.h csrc/*/*.cpp tests/*/*.h tests/*/*.cpp
 
 sanitize: $(VENV)/test  ## the C++ tests under ThreadSanitizer, and under ASan with UBSan
 	for sanitizer in thread address,undefined; do \
-	  $(CMAKE) -S . -B build/cpp-$$sanitizer -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
+	  build=build/cpp-$${sanitizer%,*}; \
+	  $(CMAKE) -S . -B $$build -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
 	    -DRINGMETER_PYTHON=OFF -DRINGMETER_TESTS=ON -DRINGMETER_SANITIZE=$$sanitizer --log-level=WARNING && \
-	  $(CMAKE) --build build/cpp-$$sanitizer && \
-	  $(BIN)/ctest --test-dir build/cpp-$$sanitizer --output-on-failure || exit 1; \
+	  $(CMAKE) --build $$build && \
+	  $(BIN)/ctest --test-dir $$build --output-on-failure || exit 1; \
 	done
 
 bench: $(VENV)/test  ## measure against the peers; writes benches/results/ and the table of the README
@@ -51,7 +52,7 @@ bench: $(VENV)/test  ## measure against the peers; writes benches/results/ and t
 format: $(VENV)/test  ## put the code into shape
 	$(BIN)/python -m ruff check --fix-only .
 	$(BIN)/python -m ruff format .
-	$(BIN)/clang-format -i csrc/*/*.h csrc/*/*.cpp tests/cpp/*.h tests/cpp/*.cpp
+	$(BIN)/clang-format -i csrc/*/*.h csrc/*/*.cpp tests/*/*.h tests/*/*.cpp
 
 clean:  ## remove what was built, and .venv
 	rm -rf build $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -85,6 +85,30 @@ bool element_type(std::uint8_t code, std::uint8_t bits, std::uint16_t lanes, Ele
   }
 }
 
+std::uint32_t element_size(ElementType type) {
+  switch (type) {
+    case ElementType::kInt16:
+    case ElementType::kUInt16:
+    case ElementType::kFloat16:
+    case ElementType::kBFloat16: return 2;
+    case ElementType::kInt32:
+    case ElementType::kUInt32:
+    case ElementType::kFloat32: return 4;
+    case ElementType::kInt64:
+    case ElementType::kUInt64:
+    case ElementType::kFloat64: return 8;
+    case ElementType::kBool:
+    case ElementType::kInt8:
+    case ElementType::kUInt8:
+    case ElementType::kFloat8E4M3FN:
+    case ElementType::kFloat8E4M3FNUZ:
+    case ElementType::kFloat8E5M2:
+    case ElementType::kFloat8E5M2FNUZ:
+    case ElementType::kFloat8E8M0FNU: break;
+  }
+  return 1;
+}
+
 Number decode_element(ElementType type, const void* data) {
   switch (type) {
     case ElementType::kBool: return Number::boolean(read<std::uint8_t>(data) != 0);

@@ -33,6 +33,9 @@ enum class ElementType : std::uint8_t {
 // and opaque types, vectors).
 bool element_type(std::uint8_t code, std::uint8_t bits, std::uint16_t lanes, ElementType* out);
 
+// In bytes.
+std::uint32_t element_size(ElementType type);
+
 // `data` points at the element, at any alignment. Every value of every type is exact, int64 and uint64
 // included (Number::low).
 Number decode_element(ElementType type, const void* data);
