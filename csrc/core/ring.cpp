@@ -80,6 +80,17 @@ class Spin {
   unsigned turns_ = 0;
 };
 
+// What `make` gives, tried until there is memory for it: for who can no longer go back.
+template <class Make>
+auto when_there_is_memory(Make&& make) {
+  for (Spin spin;; spin.once()) {
+    try {
+      return make();
+    } catch (const std::bad_alloc&) {
+    }
+  }
+}
+
 // Copies slots, and tells whether all have certainly landed. Two at a time: they are read back as pairs, and
 // a processor is slow to hand two stores to one load. A mark is known by its upper half, wherever that is
 // seen: halves are what every processor can compare four at a time.
@@ -221,17 +232,6 @@ Chunk* Ring::writable(std::uint64_t chunk_number, bool with_count, bool with_low
   return chunk;
 }
 
-// The same, waiting for memory: for who has a ticket. prepare() has found some, unless other threads took
-// tickets in between.
-Chunk* Ring::await_writable(std::uint64_t chunk_number, bool with_count, bool with_low) {
-  for (Spin spin;; spin.once()) {
-    try {
-      return writable(chunk_number, with_count, with_low);
-    } catch (const std::bad_alloc&) {
-    }
-  }
-}
-
 // The chunk of that number if it was installed last, or null.
 inline Chunk* Ring::newest(std::uint64_t chunk_number) const {
   const std::uint64_t newest = newest_.load(std::memory_order_acquire);
@@ -251,7 +251,9 @@ Position Ring::append_prepared(SlotBits bits, double low, double count) {
   const bool with_low = low != Chunk::kDefaultLow;
   const Position ticket = head_.fetch_add(1, std::memory_order_release);  // A
   Chunk* chunk = with_count || with_low ? nullptr : newest(ticket / kChunkSize);
-  if (chunk == nullptr) chunk = await_writable(ticket / kChunkSize, with_count, with_low);
+  if (chunk == nullptr) {  // prepare() has found memory, unless other threads took tickets in between
+    chunk = when_there_is_memory([&] { return writable(ticket / kChunkSize, with_count, with_low); });
+  }
   if (chunk == nullptr) return ticket;  // a whole lap went by: this entry has left the ring already
   const std::size_t index = ticket % kChunkSize;
   // Release as D is: a reader that sees one of these and still the slot of the lap before must not find
@@ -274,11 +276,17 @@ void Ring::summarise_early(std::uint64_t leaf_number) const {
   walk.chunk().leaves[leaf].store(leaf_number, summarise(values, kLeafSize));
 }
 
-void Ring::land(Position position, double value) {
+void Ring::land(Position position, SlotBits bits, double low) {
   Walk walk(*this, position / kChunkSize);
   if (walk.find(position / kChunkSize) != Read::kOk) return;
   // A pending slot keeps its chunk from being used again, so this cannot hit a later lap.
-  walk.chunk().slots[position % kChunkSize].store(encode(value), std::memory_order_release);  // C
+  const std::size_t index = position % kChunkSize;
+  if (low != Chunk::kDefaultLow) {
+    when_there_is_memory([&] { return &walk.chunk().lows(); })
+        ->value[index]
+        .store(low, std::memory_order_release);
+  }
+  walk.chunk().slots[index].store(bits, std::memory_order_release);  // C
 }
 
 Ring::Walk::Walk(const Ring& ring, std::uint64_t chunk_number)

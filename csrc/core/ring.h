@@ -165,7 +165,7 @@ class Ring {
 
   // Any thread: gives the entry that append() left as kPending its value, once. An entry that has already
   // left the ring is passed over. Of an entry that is not pending, the effect is undefined.
-  void land(Position position, double value);
+  void land(Position position, SlotBits bits, double low);
 
   // Any thread: the number of tickets taken so far.
   Position head() const { return head_.load(std::memory_order_acquire); }
@@ -230,7 +230,6 @@ class Ring {
   Page& page(std::size_t index);
   Chunk* find_or_install(std::uint64_t chunk_number);
   Chunk* writable(std::uint64_t chunk_number, bool with_count, bool with_low);
-  Chunk* await_writable(std::uint64_t chunk_number, bool with_count, bool with_low);
   Chunk* newest(std::uint64_t chunk_number) const;
   Chunk* take_chunk();
   void keep_chunk(Chunk* chunk);

@@ -38,11 +38,15 @@ class Series {
     return push_slot(encode(value.high), value, count);
   }
 
-  // Takes a position now for a float whose value comes later, through land().
-  Position push_pending(double count = 1.0) {  // an integer
-    return push_slot(kPending, Number::real(0.0), {count, 0.0, NumberKind::kInt});
+  // Takes a position now for a number of that kind whose value comes later, once, through land(). An integer
+  // may be wide: memory for that is taken when it lands, which waits until there is some.
+  Position push_pending(NumberKind kind, const Number& count) {
+    return push_slot(kPending, {0.0, 0.0, kind}, count);
   }
-  void land(Position position, double value) { ring_.land(position, value); }
+  void land(Position position, const Number& value) {
+    if (value.low != 0.0) has_lows_.store(true, std::memory_order_relaxed);  // before the slot: see below
+    ring_.land(position, encode(value.high), value.low);
+  }
 
   Position position() const { return ring_.head(); }
   std::uint64_t max_length() const { return max_length_; }
@@ -98,7 +102,7 @@ class Series {
   const std::uint64_t max_length_;
   Ring ring_;
   // Relaxed throughout: flags that only ever rise, each set before the push that needs it takes its
-  // ticket; a reader that sees the slot (acquire) also sees them.
+  // ticket, or the value that needs it lands; a reader that sees the slot (acquire) also sees them.
   std::atomic<NumberKind> kind_;
   std::atomic<NumberKind> count_kind_;
   std::atomic<bool> has_counts_{false};

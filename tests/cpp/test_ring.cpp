@@ -306,7 +306,7 @@ TEST_CASE("test_a_range_is_pending_when_it_holds_an_entry_that_has_not_landed") 
   CHECK(has_all_values(ring, {0, at}));
   CHECK(has_all_values(ring, {at + 1, 1201}));
 
-  ring.land(at, value_at(at));
+  ring.land(at, encode(value_at(at)), 0.0);
   CHECK(has_all_values(ring, {0, 1201}));
   Pieces counts;
   REQUIRE(ring.gather<Ring::Counts>({0, 1201}, true, &counts) == Read::kOk);
@@ -316,7 +316,7 @@ TEST_CASE("test_a_range_is_pending_when_it_holds_an_entry_that_has_not_landed") 
 TEST_CASE("test_land_stores_a_nan_when_it_is_given_one") {
   Ring ring(10);
   const Position at = ring.append(kPending, 0.0, 1.0);
-  ring.land(at, decode(kPending));
+  ring.land(at, encode(decode(kPending)), 0.0);
   double value = 0.0;
   REQUIRE(ring.copy({at, at + 1}, &value, nullptr, nullptr) == Read::kOk);
   CHECK(std::isnan(value));
@@ -331,7 +331,7 @@ TEST_CASE("test_land_changes_nothing_when_the_entry_has_left_the_ring") {
     REQUIRE(has_all_values(ring, {ring.head() - 1025, ring.head()}));
   }
   const Position head = ring.head();
-  ring.land(at, -1.0);
+  ring.land(at, encode(-1.0), 0.0);
   CHECK(has_all_values(ring, {head - 1025, head}));
   CHECK(read_one(ring, at) == Read::kOvertaken);
   append_values(&ring, 30 * 1024);

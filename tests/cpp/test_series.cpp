@@ -28,6 +28,8 @@ constexpr double kNotANumber = std::numeric_limits<double>::quiet_NaN();
 
 double uniform(std::mt19937_64* random) { return static_cast<double>((*random)() >> 11) * 0x1p-53; }
 
+const Number kOne = Number::integer(std::int64_t{1});
+
 // A series, and everything ever pushed to it in a plain vector.
 class Recorded {
  public:
@@ -176,7 +178,7 @@ TEST_CASE("test_push_gives_consecutive_positions_when_kinds_are_mixed") {
   CHECK(series.position() == 0);
   CHECK(series.push(Number::real(1.0)) == 0);
   CHECK(series.push(Number::boolean(true), Number::integer(std::int64_t{2})) == 1);
-  CHECK(series.push_pending() == 2);
+  CHECK(series.push_pending(NumberKind::kFloat, kOne) == 2);
   CHECK(series.position() == 3);
   CHECK(series.max_length() == 100);
 }
@@ -397,10 +399,34 @@ TEST_CASE("test_numbers_whose_lower_half_looks_like_a_mark_are_numbers") {
   tally.check();
 }
 
+TEST_CASE("test_integers_that_land_later_are_exact") {
+  Series series(100, NumberKind::kInt, NumberKind::kInt);
+  const std::int64_t wide = (std::int64_t{1} << 53) + 1;
+  series.push_pending(NumberKind::kInt, kOne);
+  series.push(Number::integer(std::int64_t{5}));
+  series.push_pending(NumberKind::kInt, kOne);
+  Number out;
+  CHECK(series.sum({0, 3}, &out) == Read::kPending);
+  series.land(2, Number::integer(std::int64_t{-7}));
+  REQUIRE(series.sum({1, 3}, &out) == Read::kOk);
+  CHECK(out.high == -2.0);
+  series.land(0, Number::integer(wide));
+  REQUIRE(series.at(0, &out) == Read::kOk);
+  CHECK(out.high == 0x1p53);
+  CHECK(out.low == 1.0);
+  REQUIRE(series.sum({0, 3}, &out) == Read::kOk);
+  CHECK(out.high + out.low == 0x1p53 - 1.0);
+  REQUIRE(series.maximum({0, 3}, &out) == Read::kOk);
+  CHECK(out.low == 1.0);
+  CHECK(series.kind() == NumberKind::kInt);
+  series.push_pending(NumberKind::kFloat, kOne);  // known to be a float before it lands
+  CHECK(series.kind() == NumberKind::kFloat);
+}
+
 TEST_CASE("test_marks_are_never_handled_as_doubles") {
   // They are signalling NaNs: where such exceptions are trapped, the process would die.
   Series series(1000, NumberKind::kFloat, NumberKind::kInt);
-  series.push_pending();
+  series.push_pending(NumberKind::kFloat, kOne);
   std::feclearexcept(FE_ALL_EXCEPT);
   for (int i = 0; i < 300; ++i) series.push(Number::real(2.0));
   double out = 0.0;
@@ -408,7 +434,7 @@ TEST_CASE("test_marks_are_never_handled_as_doubles") {
   CHECK(series.mean({0, 20}, &out) == Read::kPending);
   CHECK(series.mean({1, 300}, &out) == Read::kOk);
   CHECK(std::fetestexcept(FE_INVALID) == 0);
-  series.land(0, 1.0);
+  series.land(0, Number::real(1.0));
   REQUIRE(series.mean({0, 4}, &out) == Read::kOk);
   CHECK(out == 1.75);
 }
@@ -596,7 +622,7 @@ TEST_CASE("test_kind_is_what_was_said_when_a_series_starts_anew") {
 
 TEST_CASE("test_kind_becomes_float_when_a_value_is_pending") {
   Series series(10, NumberKind::kInt, NumberKind::kInt);
-  series.push_pending();
+  series.push_pending(NumberKind::kFloat, kOne);
   CHECK(series.kind() == NumberKind::kFloat);
 }
 
@@ -721,7 +747,7 @@ TEST_CASE("test_statistics_of_a_range_stay_the_same_when_a_float_is_pushed_after
 TEST_CASE("test_statistics_are_pending_when_one_value_has_not_landed") {
   Series series(5000, NumberKind::kFloat, NumberKind::kInt);
   for (int i = 0; i < 1000; ++i) series.push(Number::real(1.0));
-  const Position at = series.push_pending(3.0);
+  const Position at = series.push_pending(NumberKind::kFloat, Number::integer(std::int64_t{3}));
   for (int i = 0; i < 2000; ++i) series.push(Number::real(1.0));
   const Range over{0, 3001};
   Number number;
@@ -743,7 +769,7 @@ TEST_CASE("test_statistics_are_pending_when_one_value_has_not_landed") {
   REQUIRE(series.sum({at + 1, 3001}, &number) == Read::kOk);
   CHECK(number.high == 2000.0);
 
-  series.land(at, 41.0);
+  series.land(at, Number::real(41.0));
   REQUIRE(series.sum(over, &number) == Read::kOk);
   CHECK(number.high == 3041.0);
   REQUIRE(series.maximum(over, &number) == Read::kOk);
@@ -761,12 +787,12 @@ TEST_CASE("test_statistics_match_the_oracle_when_values_landed_late_and_out_of_o
   Tally tally;
   const auto land_one = [&] {
     std::swap(waiting[random() % waiting.size()], waiting.back());
-    recorded.series.land(waiting.back(), recorded.values[waiting.back()]);
+    recorded.series.land(waiting.back(), Number::real(recorded.values[waiting.back()]));
     waiting.pop_back();
   };
   for (int i = 0; i < 12'000; ++i) {
     if (random() % 4 == 0) {
-      waiting.push_back(recorded.series.push_pending());
+      waiting.push_back(recorded.series.push_pending(NumberKind::kFloat, kOne));
       recorded.values.push_back(wild(&random));
       recorded.counts.push_back(1.0);
     } else {

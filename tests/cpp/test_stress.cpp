@@ -295,7 +295,7 @@ void write_pending(Series* series, std::uint64_t writer, Waiting* waiting, Pace*
   Stamp stamp{writer, 0};
   for (; pace->go_on(stamp.sequence); ++stamp.sequence) {
     if (stamp.sequence % 8 == 0) {
-      waiting->add(series->push_pending(kPendingCount));
+      waiting->add(series->push_pending(NumberKind::kFloat, Number::real(kPendingCount)));
     } else {
       series->push(Number::real(stamp.value()), Number::real(stamp.count()));
     }
@@ -313,7 +313,7 @@ void land_late(Series* series, Waiting* waiting, Pace* pace) {
     const std::size_t keep = last ? 0 : random() % 200;
     while (mine.size() > keep) {
       std::swap(mine[random() % mine.size()], mine.back());
-      series->land(mine.back(), landing_value(mine.back()));
+      series->land(mine.back(), Number::real(landing_value(mine.back())));
       mine.pop_back();
     }
   }
