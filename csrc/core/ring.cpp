@@ -509,38 +509,41 @@ Read Ring::gather(Range range, bool with_squares, Pieces* out) const {
   return keep(cells.window(), range, out, [&](Pieces* pieces) { return ends_and(pieces, kept_middle); });
 }
 
-Read Ring::has_lows(Range range, bool* out) const {
-  *out = false;
+// Calls visit(walk, first, n) for the part of the range in each chunk, in order, until one is not kOk.
+template <class Visit>
+Read Ring::by_chunk(Range range, Visit&& visit) const {
   Walk walk(*this, range.begin / kChunkSize);
-  for (Position at = range.begin; at < range.end && !*out;) {
+  for (Position at = range.begin; at < range.end;) {
     const std::size_t offset = at % kChunkSize;
     const auto n = static_cast<std::size_t>(std::min<std::uint64_t>(kChunkSize - offset, range.end - at));
-    const Read found = walk.find(at / kChunkSize);
-    if (found != Read::kOk) return found;
-    if (walk.chunk().low_column.load(std::memory_order_acquire) != nullptr) {
-      double lows[kChunkSize];
-      const Read read = load<Lows>(&walk, at, n, lows);
-      if (read != Read::kOk) return read;
-      *out = std::any_of(lows, lows + n, [](double low) { return low != 0.0; });
-    }
+    const Read read = visit(&walk, at, n);
+    if (read != Read::kOk) return read;
     at += n;
   }
   return Read::kOk;
 }
 
+Read Ring::has_lows(Range range, bool* out) const {
+  *out = false;
+  return by_chunk(range, [&](Walk* walk, Position first, std::size_t n) {
+    if (*out) return Read::kOk;
+    Read read = walk->find(first / kChunkSize);
+    if (read != Read::kOk || walk->chunk().low_column.load(std::memory_order_acquire) == nullptr) return read;
+    double lows[kChunkSize];
+    read = load<Lows>(walk, first, n, lows);
+    *out = read == Read::kOk && std::any_of(lows, lows + n, [](double low) { return low != 0.0; });
+    return read;
+  });
+}
+
 Read Ring::copy(Range range, double* out, double* lows, double* counts) const {
-  Walk walk(*this, range.begin / kChunkSize);
-  for (Position at = range.begin; at < range.end;) {
-    const std::size_t offset = at % kChunkSize;
-    const auto n = static_cast<std::size_t>(std::min<std::uint64_t>(kChunkSize - offset, range.end - at));
-    const auto done = static_cast<std::size_t>(at - range.begin);
-    Read read = load<Values>(&walk, at, n, out + done);
-    if (read == Read::kOk && counts != nullptr) read = load<Counts>(&walk, at, n, counts + done);
-    if (read == Read::kOk && lows != nullptr) read = load<Lows>(&walk, at, n, lows + done);
-    if (read != Read::kOk) return read;
-    at += n;
-  }
-  return Read::kOk;
+  return by_chunk(range, [&](Walk* walk, Position first, std::size_t n) {
+    const auto done = static_cast<std::size_t>(first - range.begin);
+    Read read = load<Values>(walk, first, n, out + done);
+    if (read == Read::kOk && counts != nullptr) read = load<Counts>(walk, first, n, counts + done);
+    if (read == Read::kOk && lows != nullptr) read = load<Lows>(walk, first, n, lows + done);
+    return read;
+  });
 }
 
 template Read Ring::gather<Ring::Values>(Range, bool, Pieces*) const;

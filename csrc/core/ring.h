@@ -186,8 +186,7 @@ class Ring {
   template <class Visit>
   Read scan(Range range, Visit&& visit) const;
 
-  // Any thread: whether a value of the range has a low part. Answers and waits as gather(), for the others
-  // not at all: ask when they are known to have landed.
+  // Any thread: whether a value of the range has a low part, once all of them are known to have landed.
   Read has_lows(Range range, bool* out) const;
 
   // Any thread: copies the values of a range to `out`, and their low parts or counts where the
@@ -246,6 +245,8 @@ class Ring {
   static Read await(const std::atomic<SlotBits>& slot, const Walk& walk, SlotBits* bits);
   template <class Column>
   Read load(Walk* walk, Position first, std::size_t n, double* out) const;
+  template <class Visit>
+  Read by_chunk(Range range, Visit&& visit) const;
   template <class Column>
   Read loose(Walk* walk, Position first, std::size_t n, bool with_squares, Pieces* out) const;
   template <class Column>

@@ -22,11 +22,13 @@ using Quad = double __attribute__((vector_size(32)));
 template <class Vector>
 constexpr std::size_t kWidth = sizeof(Vector) / sizeof(double);
 
-// Of values whose sum is not finite, as numpy has them: the mean that an overflow left infinite is infinitely
-// far from every value, and an infinity that is a value is so from itself.
-double squares_without_sum(bool has_nan, double minimum, double maximum) {
-  const bool overflowed = !has_nan && std::isfinite(minimum) && std::isfinite(maximum);
-  return overflowed ? std::numeric_limits<double>::infinity() : std::numeric_limits<double>::quiet_NaN();
+// The other fields where `sum` is not finite. Squares are as numpy has them: the mean that an overflow left
+// infinite is infinitely far from every value, and an infinity that is a value has no distance from itself.
+void finish_without_sum(bool has_nan, Summary* result) {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const bool overflowed = !has_nan && std::isfinite(result->minimum) && std::isfinite(result->maximum);
+  result->squares = overflowed ? std::numeric_limits<double>::infinity() : nan;
+  if (has_nan) result->minimum = result->maximum = nan;
 }
 
 // The rare block with a NaN or an infinity in it: IEEE rules, value by value.
@@ -39,8 +41,7 @@ Summary summarise_non_finite(const double* values, std::size_t n) {
     if (values[i] < result.minimum) result.minimum = values[i];
     if (values[i] > result.maximum) result.maximum = values[i];
   }
-  result.squares = squares_without_sum(has_nan, result.minimum, result.maximum);
-  if (has_nan) result.minimum = result.maximum = std::numeric_limits<double>::quiet_NaN();
+  finish_without_sum(has_nan, &result);
   return result;
 }
 
@@ -159,10 +160,10 @@ Summary combine(const Piece* pieces, std::size_t n) {
     result.maximum = std::max(result.maximum, part.maximum);
   }
   result.sum = sum.value();
-  if (!std::isfinite(result.sum))
-    result.squares = squares_without_sum(has_nan, result.minimum, result.maximum);
-  if (has_nan) result.minimum = result.maximum = std::numeric_limits<double>::quiet_NaN();
-  if (!std::isfinite(result.sum)) return result;
+  if (!std::isfinite(result.sum)) {  // as whenever a part has a NaN
+    finish_without_sum(has_nan, &result);
+    return result;
+  }
   sum.normalise();
   result.sum_low = sum.low();
   // Chan, Golub and LeVeque (1983): each part's own squares, and its mean against the common one.

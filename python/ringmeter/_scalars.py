@@ -5,6 +5,7 @@ The core reads Python numbers, np.float64 and one-element CPU tensors itself.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,8 @@ def as_number(value: Any, key: str | None) -> float | int | bool:
             raise _error(key, f'but reading {type(value).__name__} raised {error!r}') from error
     if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in 'mM':
         raise _error(key, f'got {value!r} of dtype {value.dtype}')  # .item() may be an int
-    if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
+    ma = sys.modules.get('numpy.ma')  # imported by whoever made such an array; a slow import for others
+    if ma is not None and isinstance(value, ma.MaskedArray) and ma.getmaskarray(value).any():
         raise _error(key, 'got a masked one')
     try:
         elements = _number_of_elements(value)
