@@ -150,14 +150,17 @@ DriverResult enter(const char* function) {
   return fake.is_initialised || std::strcmp(function, "cuInit") == 0 ? 0 : kNotInitialised;
 }
 
-Stream* resolve(void* stream) {
-  if (stream != nullptr) return static_cast<Stream*>(stream);
-  if (current() == nullptr) return nullptr;
+Stream* default_stream(int device) {
   Driver& fake = driver();
   const std::lock_guard<std::mutex> lock(fake.mutex);
-  std::unique_ptr<Stream>& own = fake.default_streams[current()->device];
-  if (own == nullptr) own = std::make_unique<Stream>(current()->device);
+  std::unique_ptr<Stream>& own = fake.default_streams[device];
+  if (own == nullptr) own = std::make_unique<Stream>(device);
   return own.get();
+}
+
+Stream* resolve(void* stream) {
+  if (stream != nullptr) return static_cast<Stream*>(stream);
+  return current() == nullptr ? nullptr : default_stream(current()->device);
 }
 
 void* address(std::uint64_t pointer) { return reinterpret_cast<void*>(static_cast<std::uintptr_t>(pointer)); }
@@ -344,6 +347,11 @@ DriverStream fake_stream(int device) {
   const std::lock_guard<std::mutex> lock(driver().mutex);
   driver().streams.push_back(std::move(stream));
   return reinterpret_cast<DriverStream>(driver().streams.back().get());
+}
+
+DriverStream fake_default_stream(int device) {
+  if (device < 0 || device >= kDevices) return nullptr;
+  return reinterpret_cast<DriverStream>(default_stream(device));
 }
 
 void fake_delay(DriverStream stream, int microseconds) {

@@ -18,6 +18,9 @@ DriverStream fake_stream(int device);
 void fake_delay(DriverStream stream, int microseconds);
 void fake_pause(DriverStream stream, bool paused);
 
+// What the null stream means with a context of that device current. Null: there is no such device.
+DriverStream fake_default_stream(int device);
+
 // Waits until all that was queued has run.
 void fake_sync(DriverStream stream);
 
