@@ -5,6 +5,7 @@
 #include <new>
 #include <vector>
 
+#include "bindings/landing.h"
 #include "bindings/methods.h"
 #include "bindings/python_errors.h"
 #include "bindings/scalar.h"
@@ -97,15 +98,29 @@ PyObject* history_update(PyObject* self, PyObject* const* args, Py_ssize_t nargs
   PyObject* given[2] = {};
   if (!sort_arguments(signature, args, nargs, kwnames, given)) return nullptr;
   History* history = self_of(self);
-  Number value;
+  Value value;
   Number count = Number::integer(std::int64_t{1});
   if (!read_value(given[0], history->key, &value)) return nullptr;
   if (given[1] != nullptr && !read_count(given[1], history->key, false, &count)) return nullptr;
-  try {
-    history->series.push(value, count);
-  } catch (const std::bad_alloc&) {
-    return PyErr_NoMemory();
+  const Recording recording{history, &value, count};
+  if (value.kind != Value::Kind::kNumber) {
+    Value* elsewhere = &value;
+    if (!launch(&elsewhere, 1, history->key)) return nullptr;
   }
+  if (!(value.kind == Value::Kind::kCapturing ? capture(&recording, 1) : record(recording))) return nullptr;
+  Py_RETURN_NONE;
+}
+
+// _land(position, value): gives the number that was recorded there as one that comes later.
+PyObject* history_land(PyObject* self, PyObject* const* args, Py_ssize_t nargs) {
+  if (nargs != 2) {
+    PyErr_SetString(PyExc_TypeError, "_land() takes position, value");
+    return nullptr;
+  }
+  const unsigned long long position = PyLong_AsUnsignedLongLong(args[0]);
+  Number value;
+  if (PyErr_Occurred() != nullptr || !read_number(args[1], self_of(self)->key, &value)) return nullptr;
+  self_of(self)->series.land(position, value);
   Py_RETURN_NONE;
 }
 
@@ -170,11 +185,25 @@ PyObject* history_extend(PyObject* self, PyObject* const* args, Py_ssize_t nargs
 struct Window {
   std::uint64_t size = kAll;
   bool has_at = false;
+  bool landed_only = false;  // as of the newest position before which everything has landed
   Position at = 0;
 };
 
-bool read_at(History* history, PyObject* given, Window* out) {
+Position end_of(const History* history, const Window& window) {
+  if (window.has_at) return window.at;
+  return window.landed_only ? history->series.landed() : history->series.position();
+}
+
+bool read_at(History* history, PyObject* given, PyObject* landed, Window* out) {
+  const int landed_only = landed == nullptr ? 0 : PyObject_IsTrue(landed);
+  if (landed_only < 0) return false;
+  out->landed_only = landed_only != 0;
+  if (out->landed_only) land_arrived();
   if (given == nullptr || given == Py_None) return true;
+  if (out->landed_only) {
+    raise_for(history->key, "ArgumentError", "landed must be False where at is given, got True");
+    return false;
+  }
   const Position head = history->series.position();
   PyObject* index = PyNumber_Index(given);
   const unsigned long long at = index == nullptr ? head + 1 : PyLong_AsUnsignedLongLong(index);
@@ -196,8 +225,7 @@ template <class Ask, class Cost>
 bool answer(History* history, const Window& window, Cost&& cost, Ask&& ask) {
   Series& series = history->series;
   for (;;) {
-    const Position at = window.has_at ? window.at : series.position();
-    const Range range = series.window(window.size, at);
+    const Range range = series.window(window.size, end_of(history, window));
     Read read = Read::kOk;
     bool no_memory = false;
     const auto guarded = [&] {
@@ -220,8 +248,8 @@ bool answer(History* history, const Window& window, Cost&& cost, Ask&& ask) {
     }
     if (read == Read::kOk) return true;
     if (read == Read::kPending) {
-      raise_for(history->key, "PendingError", "a value in the window has not landed yet");
-      return false;
+      if (!wait_until_landed(history, range.end)) return false;
+      continue;
     }
     if (window.has_at) {
       raise_for(history->key, "ArgumentError",
@@ -234,7 +262,12 @@ bool answer(History* history, const Window& window, Cost&& cost, Ask&& ask) {
 }
 
 bool is_empty(History* history, const Window& window, const char* statistic) {
-  if ((window.has_at ? window.at : history->series.position()) != 0) return false;
+  if (end_of(history, window) != 0) return false;
+  if (history->series.position() != 0 && window.landed_only) {
+    raise_for(history->key, "PendingError", "%s needs at least one value that has landed, none has",
+              statistic);
+    return true;
+  }
   raise_for(history->key, "ArgumentError", "%s needs at least one recorded value, the history is empty",
             statistic);
   return true;
@@ -252,16 +285,17 @@ struct UnsummarisedEntries {
 // window_size and at, as most statistics take them.
 bool read_window(History* history, const char* method, PyObject* const* args, Py_ssize_t nargs,
                  PyObject* kwnames, Window* out) {
-  static const char* const names[] = {"window_size", "at", nullptr};
-  PyObject* given[2] = {};
+  static const char* const names[] = {"window_size", "at", "landed", nullptr};
+  PyObject* given[3] = {};
   return sort_arguments({method, names, 1, 0}, args, nargs, kwnames, given) &&
-         read_window_size(history->key, given[0], &out->size) && read_at(history, given[1], out);
+         read_window_size(history->key, given[0], &out->size) && read_at(history, given[1], given[2], out);
 }
 
 // ---- statistics ----
 
 // A short cut for the most asked question. Null without an error when it takes the long way.
 PyObject* newest(History* history) {
+  land_arrived();
   const Position head = history->series.position();
   Number number;
   const bool answered = head != 0 && history->series.at(head - 1, &number) == Read::kOk;
@@ -269,17 +303,17 @@ PyObject* newest(History* history) {
 }
 
 PyObject* history_current(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
-  static const char* const names[] = {"at", nullptr};
+  static const char* const names[] = {"at", "landed", nullptr};
   static const Signature signature{"current", names, 0, 0};
   History* history = self_of(self);
   if (nargs == 0 && kwnames == nullptr) {
     PyObject* number = newest(history);
     if (number != nullptr || PyErr_Occurred() != nullptr) return number;
   }
-  PyObject* given[1] = {};
+  PyObject* given[2] = {};
   Window window;
-  if (!sort_arguments(signature, args, nargs, kwnames, given) || !read_at(history, given[0], &window) ||
-      is_empty(history, window, "current")) {
+  if (!sort_arguments(signature, args, nargs, kwnames, given) ||
+      !read_at(history, given[0], given[1], &window) || is_empty(history, window, "current")) {
     return nullptr;
   }
   window.size = 1;
@@ -391,16 +425,16 @@ bool read_fraction(History* history, const char* name, PyObject* given, bool bel
 }
 
 PyObject* history_quantile(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
-  static const char* const names[] = {"q", "window_size", "at", nullptr};
+  static const char* const names[] = {"q", "window_size", "at", "landed", nullptr};
   static const Signature signature{"quantile", names, 2, 1};
   History* history = self_of(self);
-  PyObject* given[3] = {};
+  PyObject* given[4] = {};
   Window window;
   double q = 0.0;
   if (!sort_arguments(signature, args, nargs, kwnames, given) ||
       !read_fraction(history, "q", given[0], false, &q) ||
-      !read_window_size(history->key, given[1], &window.size) || !read_at(history, given[2], &window) ||
-      is_empty(history, window, "quantile")) {
+      !read_window_size(history->key, given[1], &window.size) ||
+      !read_at(history, given[2], given[3], &window) || is_empty(history, window, "quantile")) {
     return nullptr;
   }
   double result = 0.0;
@@ -410,16 +444,16 @@ PyObject* history_quantile(PyObject* self, PyObject* const* args, Py_ssize_t nar
 }
 
 PyObject* history_ema(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
-  static const char* const names[] = {"window_size", "smoothing", "at", nullptr};
+  static const char* const names[] = {"window_size", "smoothing", "at", "landed", nullptr};
   static const Signature signature{"ema", names, 2, 0};
   History* history = self_of(self);
-  PyObject* given[3] = {};
+  PyObject* given[4] = {};
   Window window;
   double smoothing = 0.9;
   if (!sort_arguments(signature, args, nargs, kwnames, given) ||
       !read_window_size(history->key, given[0], &window.size) ||
       (given[1] != nullptr && !read_fraction(history, "smoothing", given[1], true, &smoothing)) ||
-      !read_at(history, given[2], &window) || is_empty(history, window, "ema")) {
+      !read_at(history, given[2], given[3], &window) || is_empty(history, window, "ema")) {
     return nullptr;
   }
   double result = 0.0;
@@ -439,7 +473,7 @@ PyObject* history_copy(PyObject* self, PyObject* const* args, Py_ssize_t nargs) 
   }
   History* history = self_of(self);
   Window window;
-  if (!read_at(history, args[0], &window)) return nullptr;
+  if (!read_at(history, args[0], nullptr, &window)) return nullptr;
   const Doubles values(args[1], PyBUF_WRITABLE);
   if (!values.ok()) return nullptr;
   const Doubles lows(args[2], PyBUF_WRITABLE);
@@ -475,6 +509,11 @@ PyObject* history_key(PyObject* self, void*) {
   return key;
 }
 
+PyObject* history_landed(PyObject* self, void*) {
+  land_arrived();
+  return PyLong_FromUnsignedLongLong(self_of(self)->series.landed());
+}
+
 PyObject* history_position(PyObject* self, void*) {
   return PyLong_FromUnsignedLongLong(self_of(self)->series.position());
 }
@@ -492,21 +531,29 @@ constexpr int kFast = METH_FASTCALL | METH_KEYWORDS;
 
 PyMethodDef methods[] = {
     {"update", as_method(history_update), kFast, "update($self, /, log_val, count=1)\n--\n\n"},
-    {"current", as_method(history_current), kFast, "current($self, /, *, at=None)\n--\n\n"},
-    {"mean", as_method(history_mean), kFast, "mean($self, /, window_size=None, *, at=None)\n--\n\n"},
-    {"max", as_method(history_max), kFast, "max($self, /, window_size=None, *, at=None)\n--\n\n"},
-    {"min", as_method(history_min), kFast, "min($self, /, window_size=None, *, at=None)\n--\n\n"},
-    {"sum", as_method(history_sum), kFast, "sum($self, /, window_size=None, *, at=None)\n--\n\n"},
-    {"count", as_method(history_count), kFast, "count($self, /, window_size=None, *, at=None)\n--\n\n"},
-    {"std", as_method(history_std), kFast, "std($self, /, window_size=None, *, at=None)\n--\n\n"},
-    {"median", as_method(history_median), kFast, "median($self, /, window_size=None, *, at=None)\n--\n\n"},
+    {"current", as_method(history_current), kFast, "current($self, /, *, at=None, landed=False)\n--\n\n"},
+    {"mean", as_method(history_mean), kFast,
+     "mean($self, /, window_size=None, *, at=None, landed=False)\n--\n\n"},
+    {"max", as_method(history_max), kFast,
+     "max($self, /, window_size=None, *, at=None, landed=False)\n--\n\n"},
+    {"min", as_method(history_min), kFast,
+     "min($self, /, window_size=None, *, at=None, landed=False)\n--\n\n"},
+    {"sum", as_method(history_sum), kFast,
+     "sum($self, /, window_size=None, *, at=None, landed=False)\n--\n\n"},
+    {"count", as_method(history_count), kFast,
+     "count($self, /, window_size=None, *, at=None, landed=False)\n--\n\n"},
+    {"std", as_method(history_std), kFast,
+     "std($self, /, window_size=None, *, at=None, landed=False)\n--\n\n"},
+    {"median", as_method(history_median), kFast,
+     "median($self, /, window_size=None, *, at=None, landed=False)\n--\n\n"},
     {"quantile", as_method(history_quantile), kFast,
-     "quantile($self, /, q, window_size=None, *, at=None)\n--\n\n"},
+     "quantile($self, /, q, window_size=None, *, at=None, landed=False)\n--\n\n"},
     {"ema", as_method(history_ema), kFast,
-     "ema($self, /, window_size=None, smoothing=0.9, *, at=None)\n--\n\n"},
+     "ema($self, /, window_size=None, smoothing=0.9, *, at=None, landed=False)\n--\n\n"},
     {"_reset", as_method(history_reset), METH_FASTCALL,
      "_reset($self, max_length, kind, count_kind, key, /)\n--\n\n"},
     {"_extend", as_method(history_extend), METH_FASTCALL, "_extend($self, values, lows, counts, /)\n--\n\n"},
+    {"_land", as_method(history_land), METH_FASTCALL, "_land($self, position, value, /)\n--\n\n"},
     {"_copy", as_method(history_copy), METH_FASTCALL, "_copy($self, at, values, lows, counts, /)\n--\n\n"},
     {nullptr, nullptr, 0, nullptr},
 };
@@ -515,6 +562,8 @@ PyGetSetDef properties[] = {
     {"key", history_key, nullptr, "Name of the series in the hub that first recorded into it, or None.",
      nullptr},
     {"position", history_position, nullptr, "Number of values ever recorded.", nullptr},
+    {"landed", history_landed, nullptr, "How many of them have landed: those before the first that has not.",
+     nullptr},
     {"max_length", history_max_length, nullptr, "How many of the newest values are kept.", nullptr},
     {"_kinds", history_kinds, nullptr, nullptr, nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},

@@ -1,12 +1,17 @@
 #include "bindings/hub_type.h"
 
+#include <structmember.h>
+
+#include <cstddef>
 #include <cstdint>
 #include <new>
 #include <vector>
 
 #include "bindings/history_type.h"
+#include "bindings/landing.h"
 #include "bindings/methods.h"
 #include "bindings/python_errors.h"
+#include "bindings/recomputation.h"
 #include "bindings/scalar.h"
 
 namespace ringmeter::bindings {
@@ -21,6 +26,7 @@ struct Hub {
   PyObject* runtime_info;    // dict[str, Any]: only kept here, so that reading it costs no Python call
   PyObject* resumed_keys;    // dict[str, bool]
   std::uint64_t resumed_id;  // of that dict; of no other in this process, unlike its address
+  char skip_recompute;       // a bool
 };
 
 PyTypeObject* hub_base = nullptr;  // _core.Hub, set once
@@ -36,6 +42,8 @@ PyObject* hub_new(PyTypeObject* type, PyObject*, PyObject*) {
   self_of(self)->runtime_info = PyDict_New();
   self_of(self)->resumed_keys = PyDict_New();
   self_of(self)->resumed_id = ++next_resumed_id;
+  self_of(self)->skip_recompute = 1;
+  look_for_autograd();
   if (self_of(self)->log_scalars == nullptr || self_of(self)->runtime_info == nullptr ||
       self_of(self)->resumed_keys == nullptr) {
     Py_DECREF(self);
@@ -69,10 +77,11 @@ void hub_dealloc(PyObject* self) {
 
 // One scalar on its way into a hub: everything about it has been checked, nothing has been changed.
 struct Update {
+  explicit Update(PyObject* name) : key(name) {}
   PyObject* key;
-  History* settled;  // see settled_history(), or null
-  Number value;
-  Number count;
+  History* settled = nullptr;  // see settled_history(), or null
+  Value value;
+  Number count = Number::integer(std::int64_t{1});
 };
 
 bool check_key(PyObject* key) {
@@ -97,10 +106,20 @@ bool check_resumed(Hub* hub, const char* what, PyObject* key, PyObject* resumed)
 
 bool is_same(PyObject* key, PyObject* other) { return key == other || PyUnicode_Compare(key, other) == 0; }
 
-// A buffer that the user made or subclassed: its own update() is called.
-bool update_foreign(PyObject* buffer, const Update& update) {
-  PyObject* value = to_python(update.value);
-  PyObject* count = to_python(update.count);
+// A buffer that the user made or subclassed: its own update() is called, with a number.
+bool update_foreign(PyObject* buffer, Update* update) {
+  Number number = update->value.number;
+  if (update->value.kind == Value::Kind::kCapturing) {
+    raise_for(update->key, "ArgumentTypeError",
+              "a buffer must be a plain HistoryBuffer to record in a CUDA graph, got %R", buffer);
+    return false;
+  }
+  if (update->value.kind != Value::Kind::kNumber &&
+      !read_number(update->value.object, update->key, &number)) {
+    return false;
+  }
+  PyObject* value = to_python(number);
+  PyObject* count = to_python(update->count);
   PyObject* done = value == nullptr || count == nullptr
                        ? nullptr
                        : PyObject_CallMethod(buffer, "update", "OO", value, count);
@@ -110,14 +129,8 @@ bool update_foreign(PyObject* buffer, const Update& update) {
   return done != nullptr;
 }
 
-bool push(History* history, const Update& update) {
-  try {
-    history->series.push(update.value, update.count);
-  } catch (const std::bad_alloc&) {
-    PyErr_NoMemory();
-    return false;
-  }
-  return true;
+bool push(History* history, Update* update) {
+  return record(Recording{history, &update->value, update->count});
 }
 
 // The buffer of a key, made if there is none: also when another thread makes one at the same time, which it
@@ -129,7 +142,7 @@ PyObject* find_or_make_buffer(Hub* hub, const Update& update) {
     return buffer;
   }
   if (PyErr_Occurred() != nullptr) return nullptr;
-  PyObject* fresh = new_history(update.key, update.value.kind, update.count.kind);
+  PyObject* fresh = new_history(update.key, update.value.number.kind, update.count.kind);
   if (fresh == nullptr) return nullptr;
   if (PyDict_CheckExact(hub->log_scalars)) {
     buffer = PyDict_SetDefault(hub->log_scalars, update.key, fresh);
@@ -148,24 +161,32 @@ bool keep_resumed(Hub* hub, PyObject* key, PyObject* resumed) {
   return PyObject_SetItem(hub->resumed_keys, key, resumed) == 0;  // in the order of an OrderedDict
 }
 
-// Records one checked scalar.
-bool record(Hub* hub, const Update& update, PyObject* resumed) {
-  PyObject* buffer = find_or_make_buffer(hub, update);
-  if (buffer == nullptr) return false;
-  const bool is_plain = is_plain_history(buffer);
-  const bool done =
-      (is_plain ? push(reinterpret_cast<History*>(buffer), update) : update_foreign(buffer, update)) &&
-      keep_resumed(hub, update.key, resumed);
-  if (done && is_plain && resumed == Py_True) {
-    History* history = reinterpret_cast<History*>(buffer);
-    if (history->key == nullptr) {  // one that the user put there
-      Py_INCREF(update.key);
-      history->key = update.key;
-    }
-    if (is_same(history->key, update.key)) history->resumed_in = hub->resumed_id;
+// Keeps with a plain history what was said of its key.
+void settle(Hub* hub, History* history, PyObject* key, PyObject* resumed) {
+  if (resumed != Py_True) return;
+  if (history->key == nullptr) {  // one that the user put there
+    Py_INCREF(key);
+    history->key = key;
   }
+  if (is_same(history->key, key)) history->resumed_in = hub->resumed_id;
+}
+
+// Records one checked scalar with `push(History*, Update*)`.
+template <class Push>
+bool record(Hub* hub, Update* update, PyObject* resumed, Push&& push) {
+  PyObject* buffer = find_or_make_buffer(hub, *update);
+  if (buffer == nullptr) return false;
+  History* history = is_plain_history(buffer) ? reinterpret_cast<History*>(buffer) : nullptr;
+  const bool done = (history != nullptr ? push(history, update) : update_foreign(buffer, update)) &&
+                    keep_resumed(hub, update->key, resumed);
+  if (done && history != nullptr) settle(hub, history, update->key, resumed);
   Py_DECREF(buffer);
   return done;
+}
+
+bool record(Hub* hub, Update* update, PyObject* resumed) {
+  return record(hub, update, resumed,
+                [](History* history, Update* checked) { return push(history, checked); });
 }
 
 // The history of a key for which `resumed=True` was seen to be right before, or null: one look-up in
@@ -178,23 +199,42 @@ History* settled_history(Hub* hub, PyObject* key) {
   return is_same(history->key, key) ? history : nullptr;
 }
 
+// What an update returns that is_recomputing() answered with other than no.
+PyObject* nothing_or_error(int is_repeated) {
+  if (is_repeated < 0) return nullptr;
+  Py_RETURN_NONE;
+}
+
 PyObject* hub_update_scalar(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   static const char* const names[] = {"key", "value", "count", "resumed", nullptr};
   static const Signature signature{"update_scalar", names, 4, 2};
   PyObject* given[4] = {};
   if (!sort_arguments(signature, args, nargs, kwnames, given)) return nullptr;
   Hub* hub = self_of(self);
+  const int is_repeated = hub->skip_recompute != 0 ? is_recomputing() : 0;
+  if (is_repeated != 0) return nothing_or_error(is_repeated);
   PyObject* resumed = given[3] == nullptr ? Py_True : given[3];
-  Update update{given[0], nullptr, {}, Number::integer(std::int64_t{1})};
+  Update update(given[0]);
   if (!check_key(update.key) || !read_value(given[1], update.key, &update.value) ||
       (given[2] != nullptr && !read_count(given[2], update.key, true, &update.count))) {
     return nullptr;
   }
   if (resumed == Py_True) update.settled = settled_history(hub, update.key);
   if (update.settled == nullptr && PyErr_Occurred() != nullptr) return nullptr;
-  const bool done = update.settled != nullptr
-                        ? push(update.settled, update)
-                        : check_resumed(hub, "series", update.key, resumed) && record(hub, update, resumed);
+  if (update.settled == nullptr && !check_resumed(hub, "series", update.key, resumed)) return nullptr;
+  if (update.value.kind != Value::Kind::kNumber) {
+    Value* value = &update.value;
+    if (!launch(&value, 1, update.key)) return nullptr;
+    if (value->kind == Value::Kind::kCapturing) {
+      const auto capture_one = [](History* history, Update* checked) {
+        const Recording recording{history, &checked->value, checked->count};
+        return capture(&recording, 1);
+      };
+      if (!record(hub, &update, resumed, capture_one)) return nullptr;
+      Py_RETURN_NONE;
+    }
+  }
+  const bool done = update.settled != nullptr ? push(update.settled, &update) : record(hub, &update, resumed);
   if (!done) return nullptr;
   Py_RETURN_NONE;
 }
@@ -234,10 +274,14 @@ class Updates {
 
   bool read(PyObject* log_dict);
   bool check(Hub* hub, PyObject* resumed);
-  bool apply(Hub* hub, PyObject* resumed) const;
+  bool launch();
+  bool apply(Hub* hub, PyObject* resumed);
 
  private:
+  bool apply_captures(Hub* hub, PyObject* resumed);
+
   std::vector<Update> list_;
+  bool any_elsewhere_ = false;  // a value that is no number yet
 };
 
 // Reading may run Python code that changes the dict: its items are held, and a change of size ends the call.
@@ -250,8 +294,9 @@ bool Updates::read(PyObject* log_dict) {
   while (PyDict_Next(log_dict, &position, &key, &entry)) {
     Py_INCREF(key);
     Py_INCREF(entry);
-    list_.push_back({key, nullptr, {}, Number::integer(std::int64_t{1})});  // owns the key
+    list_.emplace_back(key);  // owns the key
     const bool ok = check_key(key) && read_entry(entry, &list_.back());
+    any_elsewhere_ = any_elsewhere_ || list_.back().value.kind != Value::Kind::kNumber;
     Py_DECREF(entry);
     if (!ok) return false;
     if (PyDict_GET_SIZE(log_dict) != size) {
@@ -273,14 +318,42 @@ bool Updates::check(Hub* hub, PyObject* resumed) {
   return true;
 }
 
-bool Updates::apply(Hub* hub, PyObject* resumed) const {
+bool Updates::launch() {
+  if (!any_elsewhere_) return true;
+  std::vector<Value*> values;
+  values.reserve(list_.size());
+  for (Update& update : list_) values.push_back(&update.value);
+  return bindings::launch(values.data(), values.size(), list_.front().key);
+}
+
+bool Updates::apply(Hub* hub, PyObject* resumed) {
+  if (any_elsewhere_ && !apply_captures(hub, resumed)) return false;
   bool is_as_seen = true;
-  for (const Update& update : list_) {
+  for (Update& update : list_) {
+    if (update.value.kind == Value::Kind::kCapturing) continue;
     const bool is_settled = is_as_seen && update.settled != nullptr;
-    if (!(is_settled ? push(update.settled, update) : record(hub, update, resumed))) return false;
+    if (!(is_settled ? push(update.settled, &update) : record(hub, &update, resumed))) return false;
     is_as_seen = is_settled;  // a foreign buffer may have changed the hub
   }
   return true;
+}
+
+// First, because it can fail: together, because each launch is a node that takes time in every replay.
+bool Updates::apply_captures(Hub* hub, PyObject* resumed) {
+  std::vector<Recording> recordings;
+  const auto collect = [&](History* history, Update* update) {
+    Py_INCREF(reinterpret_cast<PyObject*>(history));
+    recordings.push_back({history, &update->value, update->count});
+    return true;
+  };
+  bool done = true;
+  for (Update& update : list_) {
+    if (update.value.kind != Value::Kind::kCapturing) continue;
+    done = done && record(hub, &update, resumed, collect);
+  }
+  done = done && capture(recordings.data(), recordings.size());
+  for (const Recording& recording : recordings) Py_DECREF(reinterpret_cast<PyObject*>(recording.history));
+  return done;
 }
 
 PyObject* hub_update_scalars(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
@@ -290,6 +363,8 @@ PyObject* hub_update_scalars(PyObject* self, PyObject* const* args, Py_ssize_t n
   if (!sort_arguments(signature, args, nargs, kwnames, given)) return nullptr;
   if (!PyDict_Check(given[0])) return raise("ArgumentTypeError", "log_dict must be a dict, got %R", given[0]);
   Hub* hub = self_of(self);
+  const int is_repeated = hub->skip_recompute != 0 ? is_recomputing() : 0;
+  if (is_repeated != 0) return nothing_or_error(is_repeated);
   PyObject* resumed = given[1] == nullptr ? Py_True : given[1];
   PyObject* log_dict = given[0];
   if (PyDict_CheckExact(log_dict)) {
@@ -301,7 +376,8 @@ PyObject* hub_update_scalars(PyObject* self, PyObject* const* args, Py_ssize_t n
   bool done = false;
   try {
     Updates updates;
-    done = updates.read(log_dict) && updates.check(hub, resumed) && updates.apply(hub, resumed);
+    done = updates.read(log_dict) && updates.check(hub, resumed) && updates.launch() &&
+           updates.apply(hub, resumed);
   } catch (const std::bad_alloc&) {
     PyErr_NoMemory();
   }
@@ -367,6 +443,12 @@ PyGetSetDef properties[] = {
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 
+PyMemberDef members[] = {
+    {"skip_recompute", T_BOOL, offsetof(Hub, skip_recompute), 0,
+     "Whether what a forward pass records is left out when activation checkpointing repeats it in backward."},
+    {nullptr, 0, 0, 0, nullptr},
+};
+
 PyType_Slot slots[] = {
     {Py_tp_doc, const_cast<char*>("The scalars of a message hub; base of ringmeter.MessageHub.")},
     {Py_tp_new, reinterpret_cast<void*>(hub_new)},
@@ -375,6 +457,7 @@ PyType_Slot slots[] = {
     {Py_tp_clear, reinterpret_cast<void*>(hub_clear)},
     {Py_tp_methods, methods},
     {Py_tp_getset, properties},
+    {Py_tp_members, members},
     {0, nullptr},
 };
 

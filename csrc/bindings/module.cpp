@@ -3,6 +3,7 @@
 
 #include "bindings/history_type.h"
 #include "bindings/hub_type.h"
+#include "bindings/landing.h"
 #include "bindings/line_functions.h"
 #include "bindings/scalar.h"
 
@@ -28,5 +29,7 @@ PYBIND11_MODULE(_core, m) {
   m.attr("Hub") = steal_or_throw(rb::make_hub_type());
   m.attr("set_history_class") = steal_or_throw(PyCFunction_New(&set_history_class, nullptr));
   m.attr("set_hub_class") = steal_or_throw(PyCFunction_New(&set_hub_class, nullptr));
-  if (PyModule_AddFunctions(m.ptr(), rb::line_functions) != 0) throw py::error_already_set();
+  if (PyModule_AddFunctions(m.ptr(), rb::line_functions) != 0 ||
+      PyModule_AddFunctions(m.ptr(), rb::landing_functions) != 0)
+    throw py::error_already_set();
 }

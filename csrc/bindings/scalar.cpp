@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "bindings/landing.h"
 #include "bindings/python_errors.h"
 #include "bindings/tensor_reader.h"
 
@@ -50,20 +51,64 @@ bool read_builtin(PyObject* value, Number* out) {
   return PyLong_Check(value) && read_int(value, out);
 }
 
-// Everything else: ringmeter._scalars.as_number(value, key) gives a float, an int or a bool.
-bool read_in_python(PyObject* value, PyObject* key, Number* out) {
-  static PyObject* as_number = nullptr;  // set once, under the GIL
-  if (as_number == nullptr) {
-    PyObject* module = PyImport_ImportModule("ringmeter._scalars");
-    if (module == nullptr) return false;
-    as_number = PyObject_GetAttrString(module, "as_number");
-    Py_DECREF(module);
-    if (as_number == nullptr) return false;
+// (source, DLPack type code, bits, ordinal, stream): a tensor on a CUDA device that Python had to be asked
+// about.
+bool read_description(PyObject* description, DeviceTensor* out) {
+  unsigned long long source = 0;
+  unsigned long long stream = 0;
+  int code = 0;
+  int bits = 0;
+  if (!PyArg_ParseTuple(description, "KiiiK", &source, &code, &bits, &out->ordinal, &stream)) return false;
+  if (!element_type(static_cast<std::uint8_t>(code), static_cast<std::uint8_t>(bits), 1, &out->scalar.type)) {
+    PyErr_SetString(PyExc_ValueError, "not a DLPack type of one real element");
+    return false;
   }
-  PyObject* number = PyObject_CallFunctionObjArgs(as_number, value, key == nullptr ? Py_None : key, nullptr);
-  if (number == nullptr) return false;
-  const bool read = read_builtin(number, out);
-  Py_DECREF(number);
+  out->scalar.source = source;
+  out->stream = reinterpret_cast<DriverStream>(static_cast<std::uintptr_t>(stream));
+  return true;
+}
+
+void set_on_device(PyObject* object, const DeviceTensor& tensor, Value* out) {
+  out->kind = Value::Kind::kOnDevice;
+  out->number.kind = element_kind(tensor.scalar.type);
+  out->tensor = tensor;
+  Py_INCREF(object);
+  out->object = object;
+}
+
+bool read_staged(PyObject* staged, Value* out) {
+  PyObject* kind = PyObject_GetAttrString(staged, "kind");
+  const long number = kind == nullptr ? -1 : PyLong_AsLong(kind);
+  Py_XDECREF(kind);
+  if (PyErr_Occurred() != nullptr) return false;
+  out->kind = Value::Kind::kStaged;
+  out->number.kind = static_cast<NumberKind>(number);
+  Py_INCREF(staged);
+  out->object = staged;
+  return true;
+}
+
+// Everything else, by ringmeter._scalars: `function`(value, key). New reference, or null with an error set.
+PyObject* ask_python(const char* function, PyObject* value, PyObject* key) {
+  static PyObject* module = nullptr;  // set once, under the GIL
+  if (module == nullptr) module = PyImport_ImportModule("ringmeter._scalars");
+  if (module == nullptr) return nullptr;
+  return PyObject_CallMethod(module, function, "OO", value, key == nullptr ? Py_None : key);
+}
+
+// A float, an int or a bool; a ringmeter._staging.Staged; or a description.
+bool read_in_python(PyObject* value, PyObject* key, Value* out) {
+  PyObject* scalar = ask_python("as_scalar", value, key);
+  if (scalar == nullptr) return false;
+  bool read = true;
+  DeviceTensor tensor;
+  if (PyTuple_CheckExact(scalar)) {
+    read = read_description(scalar, &tensor);
+    if (read) set_on_device(value, tensor, out);
+  } else if (!read_builtin(scalar, &out->number)) {
+    read = PyErr_Occurred() == nullptr && read_staged(scalar, out);
+  }
+  Py_DECREF(scalar);
   return read;
 }
 
@@ -92,23 +137,61 @@ PyObject* python_int(const Number& number) {
 
 }  // namespace
 
-bool read_value(PyObject* value, PyObject* key, Number* out) {
+Value::Value(Value&& other) noexcept
+    : kind(other.kind),
+      number(other.number),
+      tensor(other.tensor),
+      object(other.object),
+      device(other.device),
+      launched(other.launched) {
+  other.object = nullptr;
+  other.device = nullptr;
+}
+
+Value::~Value() {
+  if (device != nullptr) device->commit(launched, Receiver{});
+  Py_XDECREF(object);
+}
+
+bool read_value(PyObject* value, PyObject* key, Value* out) {
   if (PyFloat_CheckExact(value)) {
-    *out = Number::real(PyFloat_AS_DOUBLE(value));
+    out->number = Number::real(PyFloat_AS_DOUBLE(value));
     return true;
   }
-  if (read_builtin(value, out)) return true;
+  if (read_builtin(value, &out->number)) return true;
   if (PyErr_Occurred() != nullptr) {
     PyErr_Clear();
     raise_for(key, "ScalarError", "value must fit a float64, got an int beyond 1.8e308");
     return false;
   }
-  if (read_tensor(value, out) == TensorRead::kOk) return true;
+  DeviceTensor tensor;
+  switch (read_tensor(value, &out->number, &tensor)) {
+    case TensorRead::kOk: return true;
+    case TensorRead::kOnDevice:
+      if (find_device(tensor.ordinal)) {
+        set_on_device(value, tensor, out);
+        return true;
+      }
+      break;
+    case TensorRead::kNotHere: break;
+  }
   return read_in_python(value, key, out);
 }
 
+bool read_number(PyObject* value, PyObject* key, Number* out) {
+  if (read_builtin(value, out)) return true;
+  PyErr_Clear();
+  DeviceTensor tensor;
+  if (read_tensor(value, out, &tensor) == TensorRead::kOk) return true;
+  PyObject* number = ask_python("as_number", value, key);
+  if (number == nullptr) return false;
+  const bool read = read_builtin(number, out);
+  Py_DECREF(number);
+  return read;
+}
+
 bool read_count(PyObject* count, PyObject* key, bool integer_only, Number* out) {
-  const bool is_number = read_value(count, key, out);
+  const bool is_number = read_number(count, key, out);
   if (!is_number) {
     if (PyErr_ExceptionMatches(PyExc_ValueError) == 0) return false;  // an interrupt, no memory
     PyErr_Clear();

@@ -3,13 +3,39 @@
 
 #include <Python.h>
 
+#include "bindings/tensor_reader.h"
 #include "core/number.h"
 
 namespace ringmeter::bindings {
 
+// A value to be recorded: a number, or where one will come from.
+struct Value {
+  enum class Kind {
+    kNumber,
+    kOnDevice,   // `tensor`, on a device that can be used
+    kCapturing,  // the same, its stream captures a graph: a value for each replay
+    kStaged,     // `object` is a ringmeter._staging.Staged, which lands it
+  };
+
+  Value() = default;
+  Value(Value&& other) noexcept;
+  Value& operator=(Value&&) = delete;
+  ~Value();  // what was launched and not recorded lands nowhere
+
+  Kind kind = Kind::kNumber;
+  Number number;  // only its kind is known, unless kNumber
+  DeviceTensor tensor{};
+  PyObject* object = nullptr;  // owned: the tensor, or what lands it; null of a number
+  Device* device = nullptr;    // of kOnDevice: where it was launched, until it is recorded
+  std::uint64_t launched = 0;  // and as what
+};
+
 // What a recorded value may be: a number, or anything of one real element (ringmeter/_scalars.py says
-// which). False with a ScalarError set, naming the series when `key` is not null. May run Python code.
-bool read_value(PyObject* value, PyObject* key, Number* out);
+// which). False with an error set, a ScalarError for what is none, naming the series when `key` is not null.
+// May run Python code.
+bool read_value(PyObject* value, PyObject* key, Value* out);
+// The same as a number: waits for a device.
+bool read_number(PyObject* value, PyObject* key, Number* out);
 
 // A count: a finite number, and an integer when `integer_only`. Integers up to 2^53, which a double holds.
 bool read_count(PyObject* count, PyObject* key, bool integer_only, Number* out);

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstddef>
 
+#include "bindings/recomputation.h"
 #include "core/element.h"
 #include "third_party/dlpack/dlpack.h"
 
@@ -37,6 +38,7 @@ class TypeTable {
 
  private:
   static const DLPackExchangeAPI* ask(PyTypeObject* type) {
+    look_for_autograd();  // torch may just have been imported
     PyObject* capsule =
         PyObject_GetAttrString(reinterpret_cast<PyObject*>(type), "__dlpack_c_exchange_api__");
     if (capsule == nullptr) {
@@ -73,21 +75,38 @@ bool is_one_element(const DLTensor& tensor) {
 
 }  // namespace
 
-TensorRead read_tensor(PyObject* value, Number* out) {
+TensorRead read_tensor(PyObject* value, Number* number, DeviceTensor* tensor) {
   const DLPackExchangeAPI* api = types().find(Py_TYPE(value));
   if (api == nullptr) return TensorRead::kNotHere;
-  DLTensor tensor;
-  if (api->dltensor_from_py_object_no_sync(value, &tensor) != 0) {
+  DLTensor view;
+  if (api->dltensor_from_py_object_no_sync(value, &view) != 0) {
     PyErr_Clear();
     return TensorRead::kNotHere;
   }
   ElementType type;
-  if (tensor.device.device_type != kDLCPU || !is_one_element(tensor) ||
-      !element_type(tensor.dtype.code, tensor.dtype.bits, tensor.dtype.lanes, &type)) {
+  if (!is_one_element(view) || !element_type(view.dtype.code, view.dtype.bits, view.dtype.lanes, &type)) {
     return TensorRead::kNotHere;
   }
-  *out = decode_element(type, static_cast<const char*>(tensor.data) + tensor.byte_offset);
-  return TensorRead::kOk;
+  const char* data = static_cast<const char*>(view.data) + view.byte_offset;
+  if (view.device.device_type == kDLCPU) {
+    *number = decode_element(type, data);
+    return TensorRead::kOk;
+  }
+  // ROCm calls itself "cuda" in torch, but not here.
+  if (view.device.device_type != kDLCUDA && view.device.device_type != kDLCUDAManaged) {
+    return TensorRead::kNotHere;
+  }
+  // Of the calling thread: never kept. A null stream is the default one, for these devices.
+  void* stream = nullptr;
+  if (api->current_work_stream == nullptr ||
+      api->current_work_stream(kDLCUDA, view.device.device_id, &stream) != 0) {
+    PyErr_Clear();
+    return TensorRead::kNotHere;
+  }
+  *tensor = {{reinterpret_cast<std::uintptr_t>(data), type},
+             view.device.device_id,
+             static_cast<DriverStream>(stream)};
+  return TensorRead::kOnDevice;
 }
 
 }  // namespace ringmeter::bindings

@@ -85,6 +85,11 @@ bool element_type(std::uint8_t code, std::uint8_t bits, std::uint16_t lanes, Ele
   }
 }
 
+NumberKind element_kind(ElementType type) {
+  if (type == ElementType::kBool) return NumberKind::kBool;
+  return type < ElementType::kFloat16 ? NumberKind::kInt : NumberKind::kFloat;
+}
+
 std::uint32_t element_size(ElementType type) {
   switch (type) {
     case ElementType::kInt16:

@@ -36,6 +36,8 @@ bool element_type(std::uint8_t code, std::uint8_t bits, std::uint16_t lanes, Ele
 // In bytes.
 std::uint32_t element_size(ElementType type);
 
+NumberKind element_kind(ElementType type);
+
 // `data` points at the element, at any alignment. Every value of every type is exact, int64 and uint64
 // included (Number::low).
 Number decode_element(ElementType type, const void* data);

@@ -536,6 +536,22 @@ Read Ring::has_lows(Range range, bool* out) const {
   });
 }
 
+Position Ring::landed_end(Range range) const {
+  Position end = range.end;
+  by_chunk(range, [&](Walk* walk, Position first, std::size_t n) {
+    if (walk->find(first / kChunkSize) != Read::kOk) return Read::kOk;
+    const std::atomic<SlotBits>* slots = &walk->chunk().slots[first % kChunkSize];
+    for (std::size_t i = 0; i < n; ++i) {
+      if (is_landed(slots[i].load(std::memory_order_acquire))) continue;  // L
+      if (!walk->still()) return Read::kOk;
+      end = first + i;
+      return Read::kPending;
+    }
+    return Read::kOk;
+  });
+  return end;
+}
+
 Read Ring::copy(Range range, double* out, double* lows, double* counts) const {
   return by_chunk(range, [&](Walk* walk, Position first, std::size_t n) {
     const auto done = static_cast<std::size_t>(first - range.begin);

@@ -167,6 +167,10 @@ class Ring {
   // left the ring is passed over. Of an entry that is not pending, the effect is undefined.
   void land(Position position, SlotBits bits, double low);
 
+  // Any thread: where the landed part of the range ends: its first entry that is pending, or about to be
+  // stored. What has left the ring is passed over.
+  Position landed_end(Range range) const;
+
   // Any thread: the number of tickets taken so far.
   Position head() const { return head_.load(std::memory_order_acquire); }
 

@@ -75,6 +75,16 @@ Range Series::window(std::uint64_t size, Position at) const {
   return {at - n, at};
 }
 
+Position Series::landed() const {
+  const Position head = position();
+  if (!has_pending_.load(std::memory_order_relaxed)) return head;
+  const Position known = landed_to_.load(std::memory_order_relaxed);
+  const Position begin = std::max(known, window(max_length_, head).begin);
+  const Position end = ring_.landed_end({begin, head});
+  if (end > known) landed_to_.store(end, std::memory_order_relaxed);
+  return end;
+}
+
 std::uint64_t Series::unsummarised(Range range) const {
   const Position done = summarised_to_.load(std::memory_order_relaxed);
   return range.end - std::min(range.end, std::max(range.begin, done));

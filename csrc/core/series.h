@@ -41,6 +41,7 @@ class Series {
   // Takes a position now for a number of that kind whose value comes later, once, through land(). An integer
   // may be wide: memory for that is taken when it lands, which waits until there is some.
   Position push_pending(NumberKind kind, const Number& count) {
+    has_pending_.store(true, std::memory_order_relaxed);  // before the ticket: see below
     return push_slot(kPending, {0.0, 0.0, kind}, count);
   }
   void land(Position position, const Number& value) {
@@ -49,6 +50,8 @@ class Series {
   }
 
   Position position() const { return ring_.head(); }
+  // The first position whose number has not landed.
+  Position landed() const;
   std::uint64_t max_length() const { return max_length_; }
   NumberKind kind() const { return kind_.load(std::memory_order_relaxed); }
   NumberKind count_kind() const { return count_kind_.load(std::memory_order_relaxed); }
@@ -107,6 +110,8 @@ class Series {
   std::atomic<NumberKind> count_kind_;
   std::atomic<bool> has_counts_{false};
   std::atomic<bool> has_lows_{false};
+  std::atomic<bool> has_pending_{false};
+  mutable std::atomic<Position> landed_to_{0};  // a hint, relaxed: all before it has landed
   mutable std::atomic<Position> summarised_to_{0};  // a hint, relaxed
 };
 

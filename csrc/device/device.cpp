@@ -1,8 +1,8 @@
 #include "device/device.h"
 
 #include <algorithm>
+#include <cstring>
 #include <new>
-#include <string>
 #include <thread>
 
 #include "device/append_ptx.h"
@@ -10,15 +10,38 @@
 
 namespace ringmeter {
 
-Device::Device(const DriverApi& driver, int ordinal, unsigned log2_capacity, std::uint64_t first)
+namespace {
+
+std::uint64_t joined(std::uint32_t low, std::uint32_t high) { return low | std::uint64_t{high} << 32; }
+
+double as_double(std::uint32_t low, std::uint32_t high) {
+  const std::uint64_t bits = joined(low, high);
+  double value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+}  // namespace
+
+Device::Device(const DriverApi& driver, int ordinal, Sizes sizes)
     : driver_(driver),
-      log2_capacity_(log2_capacity),
-      in_flight_(std::size_t{1} << log2_capacity),
-      head_(first),
-      tail_(first) {
+      sizes_(sizes),
+      in_flight_(new InFlight[std::size_t{1} << sizes.log2_slots]),
+      head_(sizes.first),
+      tail_(sizes.first),
+      released_(sizes.first) {
   const RelaxedCaptureGuard relaxed(driver_);  // somebody may be capturing
   initialise(ordinal);
   prove();
+  released_ = head_;
+}
+
+void* Device::host_memory(std::size_t bytes, DevicePointer* device_address) {
+  void* memory = nullptr;
+  driver_.check(driver_.cuMemHostAlloc(&memory, bytes, kHostAllocPortable | kHostAllocMapped),
+                "cuMemHostAlloc");
+  driver_.check(driver_.cuMemHostGetDevicePointer_v2(device_address, memory, 0), "cuMemHostGetDevicePointer");
+  return memory;
 }
 
 void Device::initialise(int ordinal) {
@@ -31,82 +54,234 @@ void Device::initialise(int ordinal) {
   driver_.check(driver_.cuModuleLoadData(&module, kAppendPtx), "cuModuleLoadData");
   driver_.check(driver_.cuModuleGetFunction(&append_one_, module, kAppendOne), "cuModuleGetFunction");
   driver_.check(driver_.cuModuleGetFunction(&append_many_, module, kAppendMany), "cuModuleGetFunction");
+  driver_.check(driver_.cuModuleGetFunction(&append_graph_, module, kAppendGraph), "cuModuleGetFunction");
   driver_.check(driver_.cuStreamCreate(&private_stream_, kStreamNonBlocking), "cuStreamCreate");
-  void* memory = nullptr;
-  driver_.check(driver_.cuMemHostAlloc(&memory, sizeof(LandingSlot) << log2_capacity_,
-                                       kHostAllocPortable | kHostAllocMapped),
-                "cuMemHostAlloc");
-  slots_ = static_cast<LandingSlot*>(memory);
-  for (std::uint64_t i = 0; i < capacity(); ++i) new (&slots_[i]) LandingSlot{};  // tag 0
-  driver_.check(driver_.cuMemHostGetDevicePointer_v2(&device_slots_, memory, 0), "cuMemHostGetDevicePointer");
+
+  const std::size_t nodes = std::size_t{1} << sizes_.log2_nodes;
+  slots_ = new (host_memory(sizeof(LandingSlot) * slot_count(), &device_slots_)) LandingSlot[slot_count()];
+  graph_slots_ = new (host_memory(sizeof(GraphSlot) * graph_slot_count(), &device_graph_slots_))
+      GraphSlot[graph_slot_count()];
+  shown_ = new (host_memory(sizeof(TotalsSlot) * nodes, &device_shown_)) TotalsSlot[nodes];
+  const std::size_t bytes = sizeof(std::uint64_t) + sizeof(NodeTotals) * nodes;
+  driver_.check(driver_.cuMemAlloc_v2(&counter_, bytes), "cuMemAlloc");
+  driver_.check(driver_.cuMemsetD8Async(counter_, 0, bytes, private_stream_), "cuMemsetD8Async");
 }
 
-// The first launch of each kernel, which may load it, and a value that must arrive: where host memory is not
-// really mapped, as under confidential computing, it does not.
+// The first launch of each kernel, which may load it, and values that must arrive: where host memory is not
+// really mapped, as under confidential computing, they do not.
 void Device::prove() {
-  Patience patience(this, std::chrono::seconds(5));
-  for (const std::uint64_t most : {1, 2}) {
-    const std::uint64_t n = std::min(most, capacity());
-    AppendEntry entries[2];
-    for (std::uint64_t i = 0; i < n; ++i) entries[i] = entry(head_ + i, 0, 0);
-    launch(entries, static_cast<std::size_t>(n), private_stream_);
-    head_ += n;
-    for (std::uint64_t bits = 0; tail_ != head_; ++tail_) {
-      while (!slot(tail_).read(landing_tag(tail_, log2_capacity_), &bits)) {
-        if (!patience.once())
-          throw DriverError(kSuccess, "a value must land within 5 s of its launch, none did");
-      }
+  const Receiver nobody{nullptr, nullptr, 0};
+  const DeviceScalar clocks[2] = {{0, ElementType::kUInt64}, {0, ElementType::kUInt64}};
+  for (const std::size_t n : {std::size_t{1}, std::min(std::size_t{2}, std::size_t{slot_count()})}) {
+    std::uint64_t first = 0;
+    released_ = tail_;
+    launch(clocks, n, private_stream_, &first);
+    for (std::size_t i = 0; i < n; ++i) commit(first + i, nobody);
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+    while (drain(), drained() != enqueued()) {
+      std::this_thread::sleep_for(std::chrono::microseconds(20));
+      check();
+      if (std::chrono::steady_clock::now() > deadline)
+        throw DriverError(kSuccess, "a value must land within 5 s of its launch, none did");
     }
   }
 }
 
-AppendEntry Device::entry(std::uint64_t number, DevicePointer source, std::uint32_t bytes) const {
-  const DevicePointer slot = device_slots_ + (number & (capacity() - 1)) * sizeof(LandingSlot);
-  return {source, slot, bytes, landing_tag(number, log2_capacity_)};
-}
-
-void Device::launch(AppendEntry* entries, std::size_t n, DriverStream stream) {
-  const ContextGuard guard(driver_, context_);
-  if (n == 1) {
-    void* parameters[] = {entries};
-    driver_.check(driver_.cuLaunchKernel(append_one_, 1, 1, 1, 1, 1, 1, 0, stream, parameters, nullptr),
-                  "cuLaunchKernel");
-    return;
+bool Device::is_capturing(DriverStream stream) const {
+  int status = kNotCapturing;
+  DriverResult result = kSuccess;
+  if (stream != nullptr) {
+    result = driver_.cuStreamIsCapturing(stream, &status);
+  } else {  // the default stream is one of the current context's
+    const ContextGuard guard(driver_, context_);
+    result = driver_.cuStreamIsCapturing(stream, &status);
   }
-  AppendEntry all[kMostEntries] = {};  // the driver copies the whole parameter
-  std::copy(entries, entries + n, all);
-  void* parameters[] = {all};
-  driver_.check(driver_.cuLaunchKernel(append_many_, 1, 1, 1, static_cast<unsigned>(n), 1, 1, 0, stream,
-                                       parameters, nullptr),
-                "cuLaunchKernel");
+  if (result == kCaptureImplicit) {
+    throw DriverError(result,
+                      "the default stream cannot be used while another stream captures a graph "
+                      "(CUDA_ERROR_STREAM_CAPTURE_IMPLICIT)");
+  }
+  driver_.check(result, "cuStreamIsCapturing");
+  if (status == kCaptureStatusInvalidated) {
+    throw DriverError(kCaptureInvalidated, "the capture of the stream has been invalidated");
+  }
+  return status != kNotCapturing;
 }
 
-bool Device::append(const DeviceScalar* scalars, std::size_t n, DriverStream stream) {
+AppendEntry Device::entry(std::uint64_t number, const DeviceScalar& scalar) const {
+  const DevicePointer slot = device_slots_ + (number & (slot_count() - 1)) * sizeof(LandingSlot);
+  return {scalar.source, slot, scalar.source == 0 ? 0 : element_size(scalar.type),
+          landing_tag(number, sizes_.log2_slots)};
+}
+
+void Device::launch(DriverFunction function, void* parameters, std::size_t n, DriverStream stream) const {
+  void* all[] = {parameters};
+  driver_.check(
+      driver_.cuLaunchKernel(function, 1, 1, 1, static_cast<unsigned>(n), 1, 1, 0, stream, all, nullptr),
+      "cuLaunchKernel");
+}
+
+bool Device::launch(const DeviceScalar* scalars, std::size_t n, DriverStream stream, std::uint64_t* first) {
   const std::lock_guard<std::mutex> lock(mutex_);
   driver_.check(failure_, "the device has failed");
-  if (head_ - tail_ + n > capacity()) return false;
-  AppendEntry entries[kMostEntries];
-  for (std::size_t i = 0; i < n; ++i) {
-    entries[i] = entry(head_ + i, scalars[i].source, element_size(scalars[i].type));
+  const std::uint64_t head = head_;
+  if (head - released_ + n > slot_count()) return false;
+  AppendEntry entries[kMostEntries];  // the driver copies as many as the kernel declares
+  for (std::size_t i = 0; i < n; ++i) entries[i] = entry(head + i, scalars[i]);
+  if (n > 1) std::fill(entries + n, entries + kMostEntries, AppendEntry{});
+  {
+    const ContextGuard guard(driver_, context_);
+    // Throws before anything has changed: the slots are given to the next call.
+    launch(n == 1 ? append_one_ : append_many_, entries, n, stream);
   }
-  launch(entries, n, stream);  // throws before anything has changed: the slots are given to the next call
-  for (std::size_t i = 0; i < n; ++i) in_flight_[(head_ + i) & (capacity() - 1)] = scalars[i];
-  head_ += n;
+  for (std::size_t i = 0; i < n; ++i) {
+    InFlight& entry = in_flight(head + i);
+    entry.type = scalars[i].type;
+    entry.is_committed.store(false, std::memory_order_relaxed);
+  }
+  *first = head;
+  head_.store(head + n, std::memory_order_release);
   return true;
 }
 
-std::uint64_t Device::enqueued() const {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  return head_;
+void Device::commit(std::uint64_t number, const Receiver& receiver) {
+  InFlight& entry = in_flight(number);  // drain() stops before it until now
+  entry.receiver = receiver;
+  entry.is_committed.store(true, std::memory_order_release);
 }
 
-std::uint64_t Device::drained() const {
+std::uint32_t Device::add_node(ElementType type, const Receiver& receiver) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  return tail_;
+  if (nodes_.size() >> sizes_.log2_nodes != 0) {
+    throw DriverError(kSuccess, "at most " + std::to_string(nodes_.size()) +
+                                    " scalars of a device can be captured in CUDA graphs");
+  }
+  nodes_.push_back({receiver, type});
+  return static_cast<std::uint32_t>(nodes_.size() - 1);
+}
+
+void Device::capture(const DeviceScalar* scalars, const std::uint32_t* nodes, std::size_t n,
+                     DriverStream stream) {
+  GraphEntry entries[kMostEntries] = {};  // the driver copies all of them
+  for (std::size_t i = 0; i < n; ++i) {
+    entries[i] = {scalars[i].source,
+                  device_graph_slots_,
+                  counter_,
+                  counter_ + sizeof(std::uint64_t) + sizeof(NodeTotals) * nodes[i],
+                  device_shown_ + sizeof(TotalsSlot) * nodes[i],
+                  element_size(scalars[i].type),
+                  static_cast<std::uint32_t>(scalars[i].type),
+                  nodes[i],
+                  sizes_.log2_graph_slots};
+  }
+  driver_.check(failure_, "the device has failed");
+  const ContextGuard guard(driver_, context_);
+  launch(append_graph_, entries, n, stream);
+}
+
+bool Device::drain(bool may_wait) {
+  std::unique_lock<std::mutex> lock(mutex_, std::defer_lock);
+  if (may_wait) {
+    lock.lock();
+  } else if (!lock.try_lock()) {
+    return false;
+  }
+  const bool any_replayed = !nodes_.empty() && drain_replayed();
+  return drain_launched() || any_replayed;
+}
+
+bool Device::drain_launched() {
+  const std::uint64_t begin = tail_;
+  const std::uint64_t head = head_;
+  std::uint64_t tail = begin;
+  std::uint64_t bits = 0;
+  for (; tail != head && slot(tail).read(landing_tag(tail, sizes_.log2_slots), &bits); ++tail) {
+    const InFlight& entry = in_flight(tail);
+    if (!entry.is_committed.load(std::memory_order_acquire)) break;
+    const Receiver& to = entry.receiver;
+    if (to.land != nullptr) to.land(to.owner, to.position, decode_element(entry.type, &bits));
+  }
+  tail_.store(tail, std::memory_order_release);
+  return tail != begin;
+}
+
+// A slot that shows a later lap than expected has been written again: the newest entry that may be in it is
+// then known, and with it the oldest that may still be in the ring.
+bool Device::drain_replayed() {
+  const unsigned log2 = sizes_.log2_graph_slots;
+  bool any = false;
+  for (;;) {
+    const GraphSlot& slot = graph_slots_[graph_tail_ & (graph_slot_count() - 1)];
+    const std::uint32_t tag = landing_tag(graph_tail_, log2);
+    std::array<std::uint32_t, 4> payload;
+    if (slot.read(tag, &payload)) {
+      Node& node = nodes_[payload[2]];
+      node.lost += payload[3] - node.taken - 1;  // modulo 2^32
+      node.taken = payload[3];
+      const std::uint64_t bits = joined(payload[0], payload[1]);
+      node.receiver.land(node.receiver.owner, node.receiver.position, decode_element(node.type, &bits));
+      ++graph_tail_;
+      any = true;
+      continue;
+    }
+    const auto laps_ahead = static_cast<std::int32_t>(slot.tag() - tag);
+    if (laps_ahead <= 0) return any;
+    graph_tail_ += (static_cast<std::uint64_t>(laps_ahead) << log2) - graph_slot_count() + 1;
+  }
+}
+
+bool Device::release(void (*free)(void* owner)) {
+  void* batch[64];
+  std::size_t n = 0;
+  {
+    const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
+    if (!lock.owns_lock()) return false;
+    while (n < std::size(batch) && released_ != tail_) {
+      void* owner = in_flight(released_++).receiver.owner;
+      if (owner != nullptr) batch[n++] = owner;
+    }
+  }
+  for (std::size_t i = 0; i < n; ++i) free(batch[i]);  // may run any code
+  return n != 0;
+}
+
+bool Device::has_room(std::size_t n) const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return head_ - tail_ + n <= slot_count();
+}
+
+ReplayTotals Device::totals(std::uint32_t node) const {
+  ElementType type;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    type = nodes_[node].type;
+  }
+  ReplayTotals totals;
+  std::array<std::uint32_t, 12> part;
+  const TotalsSlot& shown = shown_[node];
+  std::uint32_t tag = 0;
+  do {  // until it was not written meanwhile
+    tag = shown.tag();
+  } while (!shown.read(tag, &part));
+  totals.count = joined(tag, part[10]);
+  if (totals.count == 0) return totals;
+  totals.sum = as_double(part[0], part[1]);
+  totals.minimum = as_double(part[2], part[3]);
+  totals.maximum = as_double(part[4], part[5]);
+  const std::uint64_t last = joined(part[6], part[7]);
+  totals.last = decode_element(type, &last);
+  totals.nans = joined(part[8], part[9]);
+  return totals;
+}
+
+std::uint64_t Device::lost(std::uint32_t node) const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return nodes_[node].lost;
 }
 
 // Errors of kernels come back from any later call. The stream is our own: a user's may be gone, or capturing.
 void Device::check() {
+  driver_.check(failure_, "the device has failed");
   const RelaxedCaptureGuard relaxed(driver_);
   DriverResult result = kSuccess;
   {
@@ -114,29 +289,8 @@ void Device::check() {
     result = driver_.cuStreamQuery(private_stream_);
   }
   if (result == kSuccess || result == kNotReady) return;
-  const std::lock_guard<std::mutex> lock(mutex_);
   failure_ = result;
   driver_.check(result, "the device has failed");
-}
-
-Device::Patience::Patience(Device* device, std::chrono::milliseconds timeout)
-    : device_(device),
-      deadline_(Clock::now() + timeout),
-      next_check_(Clock::now() + std::chrono::milliseconds(1)) {}
-
-bool Device::Patience::once() {
-  if (++turns_ < 200) return true;
-  if (turns_ < 400) {
-    std::this_thread::yield();
-    return true;
-  }
-  std::this_thread::sleep_for(std::chrono::microseconds(50));
-  const Clock::time_point now = Clock::now();
-  if (now >= next_check_) {
-    device_->check();
-    next_check_ = now + std::chrono::milliseconds(1);
-  }
-  return now < deadline_;
 }
 
 }  // namespace ringmeter

@@ -15,31 +15,61 @@ class History:
     @property
     def position(self) -> int: ...
     @property
+    def landed(self) -> int: ...
+    @property
     def max_length(self) -> int: ...
     @property
     def _kinds(self) -> tuple[int, int]: ...
     def update(self, log_val: Any, count: Any = 1) -> None: ...
-    def current(self, *, at: SupportsIndex | None = None) -> Any: ...
+    def current(self, *, at: SupportsIndex | None = None, landed: bool = False) -> Any: ...
     def mean(
-        self, window_size: SupportsIndex | str | None = None, *, at: SupportsIndex | None = None
+        self,
+        window_size: SupportsIndex | str | None = None,
+        *,
+        at: SupportsIndex | None = None,
+        landed: bool = False,
     ) -> np.float64: ...
     def max(
-        self, window_size: SupportsIndex | str | None = None, *, at: SupportsIndex | None = None
+        self,
+        window_size: SupportsIndex | str | None = None,
+        *,
+        at: SupportsIndex | None = None,
+        landed: bool = False,
     ) -> Any: ...
     def min(
-        self, window_size: SupportsIndex | str | None = None, *, at: SupportsIndex | None = None
+        self,
+        window_size: SupportsIndex | str | None = None,
+        *,
+        at: SupportsIndex | None = None,
+        landed: bool = False,
     ) -> Any: ...
     def sum(
-        self, window_size: SupportsIndex | str | None = None, *, at: SupportsIndex | None = None
+        self,
+        window_size: SupportsIndex | str | None = None,
+        *,
+        at: SupportsIndex | None = None,
+        landed: bool = False,
     ) -> Any: ...
     def count(
-        self, window_size: SupportsIndex | str | None = None, *, at: SupportsIndex | None = None
+        self,
+        window_size: SupportsIndex | str | None = None,
+        *,
+        at: SupportsIndex | None = None,
+        landed: bool = False,
     ) -> Any: ...
     def std(
-        self, window_size: SupportsIndex | str | None = None, *, at: SupportsIndex | None = None
+        self,
+        window_size: SupportsIndex | str | None = None,
+        *,
+        at: SupportsIndex | None = None,
+        landed: bool = False,
     ) -> np.float64: ...
     def median(
-        self, window_size: SupportsIndex | str | None = None, *, at: SupportsIndex | None = None
+        self,
+        window_size: SupportsIndex | str | None = None,
+        *,
+        at: SupportsIndex | None = None,
+        landed: bool = False,
     ) -> np.float64: ...
     def quantile(
         self,
@@ -47,6 +77,7 @@ class History:
         window_size: SupportsIndex | str | None = None,
         *,
         at: SupportsIndex | None = None,
+        landed: bool = False,
     ) -> np.float64: ...
     def ema(
         self,
@@ -54,6 +85,7 @@ class History:
         smoothing: float = 0.9,
         *,
         at: SupportsIndex | None = None,
+        landed: bool = False,
     ) -> np.float64: ...
     def __len__(self) -> int: ...
     def __bool__(self) -> bool: ...
@@ -61,6 +93,7 @@ class History:
     def _extend(
         self, values: NDArray[np.float64], lows: NDArray[np.float64], counts: NDArray[np.float64], /
     ) -> None: ...
+    def _land(self, position: int, value: float, /) -> None: ...
     def _copy(
         self,
         at: SupportsIndex | None,
@@ -77,6 +110,7 @@ class Hub:
     _log_scalars: dict[str, Any]
     _runtime_info: dict[str, Any]
     _resumed_keys: dict[str, bool]
+    skip_recompute: bool
     @property
     def log_scalars(self) -> dict[str, Any]: ...
     @property
@@ -100,3 +134,14 @@ def format_iteration(
 def format_scalars(scalars: dict[str, Any], digits: int, /) -> str: ...
 def set_history_class(cls: type[History], /) -> None: ...
 def set_hub_class(cls: type[Hub], /) -> None: ...
+def set_wait_timeout(seconds: float, /) -> None: ...
+def get_wait_timeout() -> float: ...
+def land_arrived() -> int: ...
+def mark() -> tuple[int, ...]: ...
+def has_landed(mark: tuple[int, ...], /) -> bool: ...
+def wait_for(mark: tuple[int, ...], /) -> bool: ...
+def close(seconds: float, /) -> None: ...
+def device_problem(ordinal: int, /) -> str: ...
+def device_states() -> list[tuple[int, int, int, int]]: ...
+def lost_replays() -> list[tuple[Any, int]]: ...
+def replay_totals(history: History, /) -> list[tuple[int, int, float, float, float, Any]]: ...

@@ -20,4 +20,8 @@ class ArgumentTypeError(TypeError, AssertionError):
 
 
 class PendingError(RuntimeError):
-    """A value that the answer needs is still on its way from a device."""
+    """A value that the answer needs is still on its way from a device, and did not land in time."""
+
+
+class DeviceError(RuntimeError):
+    """A device has failed, or cannot be used here. What had landed from it can still be read."""

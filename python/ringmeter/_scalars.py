@@ -1,6 +1,6 @@
 """What may be recorded as a scalar: the cases that the C++ core leaves to Python.
 
-The core reads Python numbers, np.float64 and one-element CPU tensors itself.
+The core reads Python numbers, np.float64, and one-element tensors on the CPU and on CUDA devices itself.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ._errors import ScalarError
+from ._tensors import DeviceTensor, Staged, locate
 
 
 def _error(key: str | None, problem: str) -> ScalarError:
@@ -24,6 +25,21 @@ def _number_of_elements(value: Any) -> int | None:
         return int(numel())
     size = getattr(value, 'size', None)
     return size if isinstance(size, int) else None
+
+
+def as_scalar(value: Any, key: str | None) -> float | int | bool | DeviceTensor | Staged:
+    """Return the one real number that ``value`` holds, or where it will come from.
+
+    Raises:
+        ScalarError: As :func:`as_number`.
+        DeviceError: ``value`` is on a device that cannot be used in this process.
+    """
+    try:
+        if _number_of_elements(value) == 1:
+            value = locate(value)
+    except TypeError as error:
+        raise _error(key, str(error)) from None
+    return value if isinstance(value, DeviceTensor | Staged) else as_number(value, key)
 
 
 def as_number(value: Any, key: str | None) -> float | int | bool:

@@ -1,0 +1,45 @@
+// Values on devices: launched, recorded as pending, waited for.
+#pragma once
+
+#include <Python.h>
+
+#include <cstddef>
+
+#include "bindings/history_type.h"
+#include "bindings/scalar.h"
+
+namespace ringmeter::bindings {
+
+// Whether the driver can be used for that device; makes it ready the first time.
+bool find_device(int ordinal);
+
+// Enqueues the copies of those values that are on devices: one launch for each device, stream and 32 of them.
+// Values whose stream captures a graph become kCapturing. False with an error set: nothing is going to be
+// recorded.
+bool launch(Value* const* values, std::size_t n, PyObject* key);
+
+// A value for a history.
+struct Recording {
+  History* history;
+  Value* value;
+  Number count;
+};
+
+// Gives a value that was read, and launched if it is on a device, to its history. Not for kCapturing. False
+// with an error set.
+bool record(const Recording& recording);
+
+// Captures kCapturing values: from now on each replay records one. False with an error set: nothing is
+// captured.
+bool capture(const Recording* recordings, std::size_t n);
+
+// Lands what has arrived, without waiting.
+void land_arrived();
+
+// Waits until everything before `end` has landed. False with an error set.
+bool wait_until_landed(History* history, Position end);
+
+// device functions of the module, null-terminated.
+extern PyMethodDef landing_functions[];
+
+}  // namespace ringmeter::bindings
