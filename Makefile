@@ -8,7 +8,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install -q -c constra
 CMAKE  := $(BIN)/cmake
 SOURCES := $(shell find csrc -type f) CMakeLists.txt pyproject.toml constraints.txt
 
-.PHONY: help demo test test-cpp test-python types lint sanitize bench format clean
+.PHONY: help demo test test-cpp test-python types lint sanitize bench format ptx clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -34,7 +34,7 @@ types: $(VENV)/test  ## mypy --strict, and the stub of the extension against the
 lint: $(VENV)/test  ## ruff, clang-format
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
-	$(BIN)/clang-format --dry-run --Werror csrc/*/*.h csrc/*/*.cpp tests/*/*.h tests/*/*.cpp
+	$(BIN)/clang-format --dry-run --Werror csrc/*/*.h csrc/*/*.cpp csrc/*/*.cu tests/*/*.h tests/*/*.cpp
 
 sanitize: $(VENV)/test  ## the C++ tests under ThreadSanitizer, and under ASan with UBSan
 	for sanitizer in thread address,undefined; do \
@@ -52,7 +52,10 @@ bench: $(VENV)/test  ## measure against the peers; writes benches/results/ and t
 format: $(VENV)/test  ## put the code into shape
 	$(BIN)/python -m ruff check --fix-only .
 	$(BIN)/python -m ruff format .
-	$(BIN)/clang-format -i csrc/*/*.h csrc/*/*.cpp tests/*/*.h tests/*/*.cpp
+	$(BIN)/clang-format -i csrc/*/*.h csrc/*/*.cpp csrc/*/*.cu tests/*/*.h tests/*/*.cpp
+
+ptx:  ## the kernels' text again from csrc/device/append.cu; only this needs nvcc
+	csrc/device/make_ptx.sh
 
 clean:  ## remove what was built, and .venv
 	rm -rf build $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

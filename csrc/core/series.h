@@ -111,7 +111,7 @@ class Series {
   std::atomic<bool> has_counts_{false};
   std::atomic<bool> has_lows_{false};
   std::atomic<bool> has_pending_{false};
-  mutable std::atomic<Position> landed_to_{0};  // a hint, relaxed: all before it has landed
+  mutable std::atomic<Position> landed_to_{0};      // a hint, relaxed: all before it has landed
   mutable std::atomic<Position> summarised_to_{0};  // a hint, relaxed
 };
 

@@ -1,4 +1,4 @@
-// The parameters of the kernels in append.ptx, and what they write. The driver copies parameters at launch.
+// The parameters of the kernels in append.cu, and what they write. The driver copies parameters at launch.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +17,7 @@ struct AppendEntry {
 
 static_assert(sizeof(AppendEntry) == 24 && offsetof(AppendEntry, slot) == 8 &&
                   offsetof(AppendEntry, bytes) == 16 && offsetof(AppendEntry, tag) == 20,
-              "append.ptx reads these places");
+              "append.ptx reads these places: after a change, make ptx");
 
 // One scalar that a captured node copies each time the graph runs. Nobody on the host takes part in that: the
 // device itself counts the entries of the ring, and keeps totals that no overrun can take away.
@@ -33,7 +33,7 @@ struct GraphEntry {
   std::uint32_t log2_capacity;
 };
 
-static_assert(sizeof(GraphEntry) == 56, "append.ptx reads these places");
+static_assert(sizeof(GraphEntry) == 56, "append.ptx reads these places: after a change, make ptx");
 
 // What one GraphEntry has copied so far. `sum`, `minimum` and `maximum` are of the values that are no NaN.
 struct NodeTotals {
@@ -44,7 +44,15 @@ struct NodeTotals {
   double maximum;
 };
 
-constexpr std::size_t kMostEntries = 32;  // of one launch: a warp, and the parameters in append.ptx
+constexpr std::size_t kMostEntries = 32;  // of one launch: a warp
+
+// The parameter of a launch of many. The driver copies all of it, however few threads there are.
+struct AppendEntries {
+  AppendEntry entry[kMostEntries];
+};
+struct GraphEntries {
+  GraphEntry entry[kMostEntries];
+};
 
 // One entry in one thread; up to kMostEntries, each in a thread of one block.
 constexpr char kAppendOne[] = "ringmeter_append_one";

@@ -33,15 +33,18 @@ class ContextGuard {
 class RelaxedCaptureGuard {
  public:
   explicit RelaxedCaptureGuard(const DriverApi& driver) : driver_(driver) {
-    driver_.cuThreadExchangeStreamCaptureMode(&mode_);
+    is_exchanged_ = driver_.cuThreadExchangeStreamCaptureMode(&mode_) == kSuccess;
   }
-  ~RelaxedCaptureGuard() { driver_.cuThreadExchangeStreamCaptureMode(&mode_); }
+  ~RelaxedCaptureGuard() {
+    if (is_exchanged_) driver_.cuThreadExchangeStreamCaptureMode(&mode_);
+  }
   RelaxedCaptureGuard(const RelaxedCaptureGuard&) = delete;
   RelaxedCaptureGuard& operator=(const RelaxedCaptureGuard&) = delete;
 
  private:
   const DriverApi& driver_;
   int mode_ = kCaptureModeRelaxed;  // then what it was before
+  bool is_exchanged_ = false;
 };
 
 }  // namespace ringmeter

@@ -224,9 +224,9 @@ bool Device::drain_replayed() {
       any = true;
       continue;
     }
-    const auto laps_ahead = static_cast<std::int32_t>(slot.tag() - tag);
-    if (laps_ahead <= 0) return any;
-    graph_tail_ += (static_cast<std::uint64_t>(laps_ahead) << log2) - graph_slot_count() + 1;
+    const std::uint64_t laps_ahead = slot.ahead_of(tag);
+    if (laps_ahead == 0) return any;
+    graph_tail_ += (laps_ahead << log2) - graph_slot_count() + 1;
   }
 }
 
@@ -260,9 +260,10 @@ ReplayTotals Device::totals(std::uint32_t node) const {
   std::array<std::uint32_t, 12> part;
   const TotalsSlot& shown = shown_[node];
   std::uint32_t tag = 0;
-  do {  // until it was not written meanwhile
-    tag = shown.tag();
-  } while (!shown.read(tag, &part));
+  for (unsigned tries = 0; tag = shown.tag(), !shown.read(tag, &part); ++tries) {  // written meanwhile
+    if (tries > 100'000) throw DriverError(kSuccess, "the device has failed while it wrote totals");
+    std::this_thread::yield();
+  }
   totals.count = joined(tag, part[10]);
   if (totals.count == 0) return totals;
   totals.sum = as_double(part[0], part[1]);

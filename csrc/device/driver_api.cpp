@@ -44,6 +44,8 @@ DriverApi load_driver() {
   find(library, "cuCtxPopCurrent_v2", &api.cuCtxPopCurrent_v2);
   find(library, "cuMemHostAlloc", &api.cuMemHostAlloc);
   find(library, "cuMemHostGetDevicePointer_v2", &api.cuMemHostGetDevicePointer_v2);
+  find(library, "cuMemAlloc_v2", &api.cuMemAlloc_v2);
+  find(library, "cuMemsetD8Async", &api.cuMemsetD8Async);
   find(library, "cuModuleLoadData", &api.cuModuleLoadData);
   find(library, "cuModuleGetFunction", &api.cuModuleGetFunction);
   find(library, "cuLaunchKernel", &api.cuLaunchKernel);

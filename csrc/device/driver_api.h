@@ -11,7 +11,12 @@ namespace ringmeter {
 // What the driver answers, as cuda.h names it.
 using DriverResult = int;
 constexpr DriverResult kSuccess = 0;
+constexpr DriverResult kDeinitialised = 4;
 constexpr DriverResult kNotReady = 600;
+constexpr DriverResult kCaptureUnsupported = 900;
+constexpr DriverResult kCaptureInvalidated = 901;
+constexpr DriverResult kCaptureImplicit =
+    906;  // the legacy default stream, while one that it waits for captures
 
 // Opaque to us.
 using DriverContext = struct DriverContextTag*;
@@ -20,8 +25,12 @@ using DriverFunction = struct DriverFunctionTag*;
 using DriverStream = struct DriverStreamTag*;  // null: the legacy default stream of the current context
 using DevicePointer = std::uint64_t;
 
+constexpr int kCaptureModeGlobal = 0;
+constexpr int kCaptureModeThreadLocal = 1;
 constexpr int kCaptureModeRelaxed = 2;
 constexpr int kNotCapturing = 0;
+constexpr int kCapturing = 1;
+constexpr int kCaptureStatusInvalidated = 2;
 constexpr unsigned kHostAllocPortable = 1;
 constexpr unsigned kHostAllocMapped = 2;
 constexpr unsigned kStreamNonBlocking = 1;
@@ -38,6 +47,9 @@ struct DriverApi {
   DriverResult (*cuCtxPopCurrent_v2)(DriverContext* context);
   DriverResult (*cuMemHostAlloc)(void** memory, std::size_t bytes, unsigned flags);
   DriverResult (*cuMemHostGetDevicePointer_v2)(DevicePointer* pointer, void* memory, unsigned flags);
+  DriverResult (*cuMemAlloc_v2)(DevicePointer* pointer, std::size_t bytes);
+  DriverResult (*cuMemsetD8Async)(DevicePointer pointer, unsigned char value, std::size_t bytes,
+                                  DriverStream stream);
   DriverResult (*cuModuleLoadData)(DriverModule* module, const void* image);
   DriverResult (*cuModuleGetFunction)(DriverFunction* function, DriverModule module, const char* name);
   DriverResult (*cuLaunchKernel)(DriverFunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z,

@@ -1,6 +1,7 @@
 // Where scalars land: host memory that a device writes and the host reads.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -31,6 +32,15 @@ struct TaggedWords {
   // The tag of the first word: of a payload that has landed, or is landing.
   std::uint32_t tag() const {
     return static_cast<std::uint32_t>(word[0].load(std::memory_order_acquire) >> 32);
+  }
+  // How far the newest of the words is ahead of a tag; 0 when none is.
+  std::uint32_t ahead_of(std::uint32_t tag) const {
+    std::int32_t most = 0;
+    for (const auto& each : word) {
+      const auto seen = static_cast<std::uint32_t>(each.load(std::memory_order_acquire) >> 32);
+      most = std::max(most, static_cast<std::int32_t>(seen - tag));  // modulo 2^32
+    }
+    return static_cast<std::uint32_t>(most);
   }
 };
 

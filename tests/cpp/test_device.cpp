@@ -67,7 +67,7 @@ struct Subject {
       : device(driver(), ordinal, small(log2_slots, first)) {}
 
   bool append(const Scalar* scalars, std::size_t n, DriverStream stream) {
-    std::vector<Scalar> sources;
+    std::vector<DeviceScalar> sources;
     for (std::size_t i = 0; i < n; ++i) sources.push_back(scalars[i].scalar);
     std::uint64_t first = 0;
     if (!device.launch(sources.data(), n, stream, &first)) return false;
@@ -95,6 +95,7 @@ struct Subject {
   }
 
   Device device;
+  Landed landed;
 };
 
 std::string error_of(int ordinal = 0) {
@@ -168,12 +169,13 @@ TEST_CASE("test_values_land_as_they_were_at_the_call_and_in_the_order_of_the_cal
     fake_delay(streams[1], 300);
     fake_delay(streams[2], 100);
     std::array<float, 3> values{};
-        for (std::uint64_t i = 0; i < 150; ++i) {
+    for (std::uint64_t i = 0; i < 150; ++i) {
       const std::size_t place = i % 3;
       const auto value = static_cast<float>(i);
       const float junk = -1.0F;
       fake_write(streams[place], &values[place], &value, sizeof value);
-      (place == 2 ? second : first).append(scalar_of(values[place], ElementType::kFloat32, i), streams[place]);
+      (place == 2 ? second : first)
+          .append(scalar_of(values[place], ElementType::kFloat32, i), streams[place]);
       fake_write(streams[place], &values[place], &junk, sizeof junk);
     }
     for (const DriverStream stream : streams) fake_sync(stream);
@@ -289,9 +291,9 @@ TEST_CASE("test_what_had_landed_can_be_taken_when_the_device_fails") {
   const Scalar scalar = scalar_of(value, ElementType::kFloat32, 0);
   REQUIRE(device.append(&scalar, 1, fast));
   REQUIRE(device.append(&scalar, 1, stuck));
+  fake_sync(fast);
   fake_fail("cuStreamQuery", 1, kLaunchFailed);
-  CHECK_THROWS_WITH_AS(device.wait(),
-                       "the device has failed: FAKE_CUDA_ERROR_719 (719)", DriverError);
+  CHECK_THROWS_WITH_AS(device.wait(), "the device has failed: FAKE_CUDA_ERROR_719 (719)", DriverError);
   CHECK(device.landed.values.size() == 1);
   CHECK_THROWS_AS(device.append(&scalar, 1, fast), DriverError);
   CHECK(fake_contexts() == 0);
@@ -338,8 +340,9 @@ TEST_CASE("test_no_call_that_could_wait_is_made_in_steady_state") {
     device.take();
   }
   while (device.landed.values.size() < 1000) device.take();
-  for (const char* function : {"cuMemHostAlloc", "cuModuleLoadData", "cuModuleGetFunction", "cuStreamCreate",
-                               "cuStreamQuery", "cuDevicePrimaryCtxRetain", "cuInit", "cuMemAlloc_v2", "cuMemsetD8Async"}) {
+  for (const char* function :
+       {"cuMemHostAlloc", "cuModuleLoadData", "cuModuleGetFunction", "cuStreamCreate", "cuStreamQuery",
+        "cuDevicePrimaryCtxRetain", "cuInit", "cuMemAlloc_v2", "cuMemsetD8Async"}) {
     CAPTURE(function);
     CHECK(fake_calls(function) == 0);
   }

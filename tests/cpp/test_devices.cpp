@@ -98,7 +98,8 @@ TEST_CASE("test_close_waits_for_what_is_on_its_way_and_then_touches_nothing") {
   CHECK(devices.find(0) == nullptr);
   CHECK(devices.problem(0) == "the interpreter is exiting");
   CHECK(devices.in_flight() == 0);
-  CHECK_THROWS_WITH_AS(devices.wait(in(10s), [] { return false; }), "the interpreter is exiting", DriverError);
+  CHECK_THROWS_WITH_AS(devices.wait(in(10s), [] { return false; }), "the interpreter is exiting",
+                       DriverError);
 }
 
 TEST_CASE("test_close_does_not_wait_for_ever") {

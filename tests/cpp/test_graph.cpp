@@ -72,7 +72,8 @@ TEST_CASE("test_each_replay_lands_one_value_of_each_captured_scalar") {
   Subject subject(6);
   double loss = 0.0;
   std::int32_t hits = 0;
-  FakeGraph* graph = subject.capture({scalar_of(loss, ElementType::kFloat64), scalar_of(hits, ElementType::kInt32)});
+  FakeGraph* graph =
+      subject.capture({scalar_of(loss, ElementType::kFloat64), scalar_of(hits, ElementType::kInt32)});
   subject.drain();
   CHECK(subject.landed[0]->empty());  // captured, not run
   std::vector<double> losses;
@@ -121,8 +122,10 @@ TEST_CASE("test_an_overrun_is_counted_exactly_and_totals_know_of_it") {
     subject.drain();
     // The newest 16 are still there.
     const auto kept = static_cast<std::size_t>(std::min(replays, 16));
-    tally.expect(subject.landed[0]->size() == before + kept, "of ", replays, ": ", subject.landed[0]->size() - before);
-    tally.expect(subject.device.lost(0) - lost == static_cast<std::uint64_t>(replays) - kept, "lost of ", replays);
+    tally.expect(subject.landed[0]->size() == before + kept, "of ", replays, ": ",
+                 subject.landed[0]->size() - before);
+    tally.expect(subject.device.lost(0) - lost == static_cast<std::uint64_t>(replays) - kept, "lost of ",
+                 replays);
     tally.expect(subject.landed[0]->back() == next - 1.0, "newest of ", replays);
   }
   tally.check();

@@ -1,6 +1,13 @@
 // A test double for libcuda.so.1: a thread for each stream, and C++ in place of the kernels. It is as strict
 // as the driver where ringmeter could go wrong: parameters are copied at launch, a launch needs the stream's
-// context, memory comes dirty, the two words of a slot are written in either order with a pause between.
+// context, memory comes dirty, the threads of a launch run in any order, and what each writes to host memory
+// lands in any order, word by word with pauses between.
+//
+// While a stream captures, calls that might wait for it fail with 900 and invalidate the capture:
+// allocations, loading of modules and of functions, making and querying streams. A thread in mode global is
+// refused when any thread captures in mode global; a thread in mode global or thread-local, when it captures
+// itself in another mode than relaxed. Nobody may query the stream that captures; nor use the legacy default
+// stream (906), which would wait for it, when it is a blocking one.
 #include "fake_cuda.h"
 
 #include <algorithm>
@@ -16,16 +23,28 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <numeric>
+#include <random>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
-#include "device/append_entry.h"
+#include "device/append_kernels.h"
+
+struct ringmeter::tests::FakeGraph {
+  std::mutex mutex;  // held while it runs
+  std::vector<std::function<void()>> nodes;
+};
 
 namespace {
 
+using ringmeter::AppendEntries;
 using ringmeter::AppendEntry;
 using ringmeter::DriverResult;
+using ringmeter::GraphEntries;
+using ringmeter::tests::FakeGraph;
+using Work = std::function<void()>;
 
 constexpr DriverResult kInvalidValue = 1;
 constexpr DriverResult kNotInitialised = 3;
@@ -34,7 +53,9 @@ constexpr DriverResult kInvalidContext = 201;
 constexpr DriverResult kInvalidPtx = 218;
 constexpr DriverResult kUnsupportedPtx = 222;
 constexpr DriverResult kInvalidHandle = 400;
+constexpr DriverResult kIllegalState = 401;
 constexpr DriverResult kNotFound = 500;
+constexpr DriverResult kCaptureWrongThread = 908;
 constexpr int kDevices = 2;
 
 struct Context {
@@ -43,7 +64,8 @@ struct Context {
 
 class Stream {
  public:
-  explicit Stream(int device) : device_(device), thread_([this] { run(); }) {}
+  Stream(int device, bool is_blocking)
+      : device_(device), is_blocking_(is_blocking), thread_([this] { run(); }) {}
   ~Stream() {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
@@ -54,6 +76,7 @@ class Stream {
   }
 
   int device() const { return device_; }
+  bool is_blocking() const { return is_blocking_; }
   void delay(int microseconds) { delay_ = microseconds; }
 
   void pause(bool paused) {
@@ -64,7 +87,7 @@ class Stream {
     changed_.notify_all();
   }
 
-  void push(std::function<void()> work) {
+  void push(Work work) {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       queue_.push_back(std::move(work));
@@ -87,7 +110,7 @@ class Stream {
     for (;;) {
       changed_.wait(lock, [this] { return is_stopped_ || (!is_paused_ && !queue_.empty()); });
       if (is_stopped_) return;
-      const std::function<void()> work = std::move(queue_.front());
+      const Work work = std::move(queue_.front());
       queue_.pop_front();
       is_busy_ = true;
       lock.unlock();
@@ -99,9 +122,10 @@ class Stream {
   }
 
   const int device_;
+  const bool is_blocking_;
   std::atomic<int> delay_{0};
   std::mutex mutex_;  // protects the four below
-  std::deque<std::function<void()>> queue_;
+  std::deque<Work> queue_;
   bool is_paused_ = false;
   bool is_busy_ = false;
   bool is_stopped_ = false;
@@ -115,16 +139,26 @@ struct Failure {
   bool for_ever;
 };
 
+struct Capture {
+  int mode;
+  std::thread::id thread;  // that began it
+  bool is_invalidated = false;
+  std::vector<Work> nodes;
+};
+
 struct Driver {
   std::mutex mutex;  // protects all below
   bool is_initialised = false;
+  bool is_shut_down = false;
   int ptx_version = 900;
   std::map<std::string, long> calls;
   std::map<std::string, Failure> failures;
   std::vector<std::unique_ptr<Stream>> streams;
   std::unique_ptr<Stream> default_streams[kDevices];
-  std::deque<std::string> texts;   // of modules and names of functions: what their handles point at
-  std::vector<void*> host_memory;  // never freed, as by who takes it
+  std::map<Stream*, Capture> captures;
+  std::vector<std::unique_ptr<FakeGraph>> graphs;
+  std::deque<std::string> texts;  // of modules and names of functions: what their handles point at
+  std::vector<void*> memory;      // never freed, as by who takes it
 };
 
 Driver& driver() {
@@ -147,14 +181,17 @@ DriverResult enter(const char* function) {
     const Failure& fail = failure->second;
     if (call == fail.call || (fail.for_ever && call > fail.call)) return fail.result;
   }
-  return fake.is_initialised || std::strcmp(function, "cuInit") == 0 ? 0 : kNotInitialised;
+  if (fake.is_shut_down) return ringmeter::kDeinitialised;
+  const bool needs_init =
+      std::strcmp(function, "cuInit") != 0 && std::strcmp(function, "cuGetErrorName") != 0;
+  return fake.is_initialised || !needs_init ? 0 : kNotInitialised;
 }
 
 Stream* default_stream(int device) {
   Driver& fake = driver();
   const std::lock_guard<std::mutex> lock(fake.mutex);
   std::unique_ptr<Stream>& own = fake.default_streams[device];
-  if (own == nullptr) own = std::make_unique<Stream>(device);
+  if (own == nullptr) own = std::make_unique<Stream>(device, true);
   return own.get();
 }
 
@@ -163,24 +200,158 @@ Stream* resolve(void* stream) {
   return current() == nullptr ? nullptr : default_stream(current()->device);
 }
 
-void* address(std::uint64_t pointer) { return reinterpret_cast<void*>(static_cast<std::uintptr_t>(pointer)); }
-
-// The kernel of one thread.
-void append(const AppendEntry& entry) {
-  static std::atomic<std::uint64_t> clock{1};
-  std::uint64_t bits = 0;
-  if (entry.bytes == 0) {
-    bits = clock.fetch_add(32);
-  } else {
-    std::memcpy(&bits, address(entry.source), entry.bytes);
+// The result of a call that might wait for a stream that captures.
+DriverResult refuse_while_capturing() {
+  Driver& fake = driver();
+  const std::lock_guard<std::mutex> lock(fake.mutex);
+  DriverResult result = 0;
+  if (capture_mode == ringmeter::kCaptureModeRelaxed) return result;
+  for (auto& [stream, capture] : fake.captures) {
+    const bool is_own = capture.thread == std::this_thread::get_id();
+    const bool is_forbidden = is_own ? capture.mode != ringmeter::kCaptureModeRelaxed
+                                     : capture.mode == ringmeter::kCaptureModeGlobal &&
+                                           capture_mode == ringmeter::kCaptureModeGlobal;
+    if (!is_forbidden) continue;
+    capture.is_invalidated = true;
+    result = ringmeter::kCaptureUnsupported;
   }
-  auto* words = static_cast<std::atomic<std::uint64_t>*>(address(entry.slot));
-  const std::uint64_t tag = static_cast<std::uint64_t>(entry.tag) << 32;
-  const std::uint64_t values[2] = {(bits & 0xFFFFFFFF) | tag, bits >> 32 | tag};
-  const std::size_t first = clock.fetch_add(1) % 2;
-  words[first].store(values[first], std::memory_order_release);  // for ThreadSanitizer: see LandingSlot::read
-  std::this_thread::yield();
-  words[1 - first].store(values[1 - first], std::memory_order_release);
+  return result;
+}
+
+// The result of a use of a device's default stream. Under the driver's mutex.
+DriverResult refuse_default_stream(int device, bool invalidates) {
+  DriverResult result = 0;
+  for (auto& [stream, capture] : driver().captures) {
+    if (stream->device() != device || !stream->is_blocking()) continue;
+    capture.is_invalidated = capture.is_invalidated || invalidates;
+    result = ringmeter::kCaptureImplicit;
+  }
+  return result;
+}
+
+DriverResult enqueue(void* stream, Work work) {
+  Stream* queue = resolve(stream);
+  if (queue == nullptr) return kInvalidContext;
+  Driver& fake = driver();
+  const std::lock_guard<std::mutex> lock(fake.mutex);
+  if (stream == nullptr) {
+    if (const DriverResult refused = refuse_default_stream(queue->device(), true)) return refused;
+  }
+  const auto capture = fake.captures.find(queue);
+  if (capture == fake.captures.end()) {
+    queue->push(std::move(work));
+    return 0;
+  }
+  if (capture->second.is_invalidated) return ringmeter::kCaptureInvalidated;
+  capture->second.nodes.push_back(std::move(work));
+  return 0;
+}
+
+// The result of work given to a stream while another context than its own is current.
+DriverResult refuse_other_context(void* stream) {
+  const Stream* queue = resolve(stream);
+  if (queue == nullptr || current() == nullptr) return kInvalidContext;
+  return current()->device == queue->device() ? 0 : kInvalidHandle;
+}
+
+void* dirty_memory(std::size_t bytes) {
+  void* memory = std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
+  std::memset(memory, 0xAB, bytes);
+  const std::lock_guard<std::mutex> lock(driver().mutex);
+  driver().memory.push_back(memory);
+  return memory;
+}
+
+template <class T>
+T* address(std::uint64_t pointer) {
+  if (pointer % alignof(T) != 0) {  // 716 on a GPU, and the end of the context
+    std::fputs("fake_cuda: misaligned address\n", stderr);
+    std::abort();
+  }
+  return reinterpret_cast<T*>(static_cast<std::uintptr_t>(pointer));
+}
+
+// The Machine of the kernels.
+struct FakeGpu {
+  template <class T>
+  static T load(std::uint64_t from) {
+    return *address<const T>(from);
+  }
+
+  template <class T>
+  static void store(std::uint64_t to, const T& value) {
+    *address<T>(to) = value;
+  }
+
+  struct alignas(16) Pair {
+    std::atomic<std::uint64_t> word[2];
+  };
+
+  static void store_pair(std::uint64_t to, std::uint64_t first, std::uint64_t second) {
+    Pair* pair = address<Pair>(to);
+    in_flight.emplace_back(&pair->word[0], first);
+    in_flight.emplace_back(&pair->word[1], second);
+  }
+
+  static std::uint64_t add(std::uint64_t to, std::uint64_t n) {
+    return address<std::atomic<std::uint64_t>>(to)->fetch_add(n, std::memory_order_relaxed);
+  }
+
+  static std::uint64_t clock() {
+    static std::atomic<std::uint64_t> now{1};
+    return now.fetch_add(32);
+  }
+
+  // What a thread stored lands. Release, for ThreadSanitizer: see TaggedWords::read.
+  static void land() {
+    std::shuffle(in_flight.begin(), in_flight.end(), random);
+    for (std::size_t i = 0; i < in_flight.size(); ++i) {
+      if (i > 0) std::this_thread::yield();
+      in_flight[i].first->store(in_flight[i].second, std::memory_order_release);
+    }
+    in_flight.clear();
+  }
+
+  static thread_local std::vector<std::pair<std::atomic<std::uint64_t>*, std::uint64_t>> in_flight;
+  static thread_local std::minstd_rand random;
+};
+
+thread_local std::vector<std::pair<std::atomic<std::uint64_t>*, std::uint64_t>> FakeGpu::in_flight;
+thread_local std::minstd_rand FakeGpu::random{static_cast<unsigned>(FakeGpu::clock())};
+
+template <class Parameter>
+Parameter copy(const void* parameter) {  // all of it, as the driver
+  Parameter all;
+  std::memcpy(&all, parameter, sizeof all);
+  return all;
+}
+
+template <class Run>
+void run_threads(unsigned threads, Run&& run) {
+  std::vector<unsigned> order(threads);
+  std::iota(order.begin(), order.end(), 0U);
+  std::shuffle(order.begin(), order.end(), FakeGpu::random);
+  for (const unsigned thread : order) {
+    run(thread);
+    FakeGpu::land();
+  }
+}
+
+// A launch, with its parameter as it is now.
+Work launch(const std::string& kernel, unsigned threads, const void* parameter) {
+  if (kernel == ringmeter::kAppendOne) {
+    return [threads, entry = copy<AppendEntry>(parameter)] {
+      run_threads(threads, [&entry](unsigned) { ringmeter::kernels::append<FakeGpu>(entry); });
+    };
+  }
+  if (kernel == ringmeter::kAppendMany) {
+    return [threads, all = copy<AppendEntries>(parameter)] {
+      run_threads(threads, [&all](unsigned i) { ringmeter::kernels::append<FakeGpu>(all.entry[i]); });
+    };
+  }
+  return [threads, all = copy<GraphEntries>(parameter)] {
+    run_threads(threads, [&all](unsigned i) { ringmeter::kernels::append_graph<FakeGpu>(all.entry[i]); });
+  };
 }
 
 }  // namespace
@@ -188,6 +359,11 @@ void append(const AppendEntry& entry) {
 #define ENTER()                                      \
   if (const DriverResult failed = enter(__func__)) { \
     return failed;                                   \
+  }
+
+#define REFUSE_WHILE_CAPTURING()                               \
+  if (const DriverResult refused = refuse_while_capturing()) { \
+    return refused;                                            \
   }
 
 extern "C" {
@@ -239,11 +415,9 @@ DriverResult cuCtxPopCurrent_v2(void** context) {
 
 DriverResult cuMemHostAlloc(void** memory, std::size_t bytes, unsigned) {
   ENTER()
+  REFUSE_WHILE_CAPTURING()
   if (current() == nullptr) return kInvalidContext;
-  *memory = std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
-  std::memset(*memory, 0xAB, bytes);
-  const std::lock_guard<std::mutex> lock(driver().mutex);
-  driver().host_memory.push_back(*memory);
+  *memory = dirty_memory(bytes);
   return 0;
 }
 
@@ -253,8 +427,24 @@ DriverResult cuMemHostGetDevicePointer_v2(std::uint64_t* pointer, void* memory, 
   return 0;
 }
 
+DriverResult cuMemAlloc_v2(std::uint64_t* pointer, std::size_t bytes) {
+  ENTER()
+  REFUSE_WHILE_CAPTURING()
+  if (current() == nullptr) return kInvalidContext;
+  if (bytes == 0) return kInvalidValue;
+  *pointer = reinterpret_cast<std::uintptr_t>(dirty_memory(bytes));
+  return 0;
+}
+
+DriverResult cuMemsetD8Async(std::uint64_t pointer, unsigned char value, std::size_t bytes, void* stream) {
+  ENTER()
+  if (const DriverResult refused = refuse_other_context(stream)) return refused;
+  return enqueue(stream, [=] { std::memset(address<unsigned char>(pointer), value, bytes); });
+}
+
 DriverResult cuModuleLoadData(void** module, const void* image) {
   ENTER()
+  REFUSE_WHILE_CAPTURING()
   if (current() == nullptr) return kInvalidContext;
   const auto* text = static_cast<const char*>(image);
   const char* version = std::strstr(text, "\n.version ");
@@ -269,6 +459,7 @@ DriverResult cuModuleLoadData(void** module, const void* image) {
 
 DriverResult cuModuleGetFunction(void** function, void* module, const char* name) {
   ENTER()
+  REFUSE_WHILE_CAPTURING()  // it may load the kernel
   if (static_cast<std::string*>(module)->find(std::string(".entry ") + name + "(") == std::string::npos) {
     return kNotFound;
   }
@@ -280,46 +471,60 @@ DriverResult cuModuleGetFunction(void** function, void* module, const char* name
 DriverResult cuLaunchKernel(void* function, unsigned, unsigned, unsigned, unsigned block_x, unsigned,
                             unsigned, unsigned, void* stream, void** parameters, void**) {
   ENTER()
-  Stream* queue = resolve(stream);
-  if (queue == nullptr || current() == nullptr) return kInvalidContext;
-  if (current()->device != queue->device()) return kInvalidHandle;
-  const bool is_many = *static_cast<std::string*>(function) == ringmeter::kAppendMany;
-  if (block_x == 0 || block_x > (is_many ? ringmeter::kMostEntries : 1)) return kInvalidValue;
-  AppendEntry all[ringmeter::kMostEntries] = {};
-  std::memcpy(all, parameters[0], is_many ? sizeof all : sizeof all[0]);  // all of it, as the driver
-  queue->push([entries = std::vector<AppendEntry>(all, all + block_x)] {
-    for (const AppendEntry& entry : entries) append(entry);
-  });
-  return 0;
+  if (const DriverResult refused = refuse_other_context(stream)) return refused;
+  const std::string& kernel = *static_cast<std::string*>(function);
+  const std::size_t most = kernel == ringmeter::kAppendOne ? 1 : ringmeter::kMostEntries;
+  if (block_x == 0 || block_x > most) return kInvalidValue;
+  return enqueue(stream, launch(kernel, block_x, parameters[0]));
 }
 
-DriverResult cuStreamCreate(void** stream, unsigned) {
+DriverResult cuStreamCreate(void** stream, unsigned flags) {
   ENTER()
+  REFUSE_WHILE_CAPTURING()
   if (current() == nullptr) return kInvalidContext;
-  *stream = ringmeter::tests::fake_stream(current()->device);
+  *stream = ringmeter::tests::fake_stream(current()->device, (flags & ringmeter::kStreamNonBlocking) == 0);
   return 0;
 }
 
 DriverResult cuStreamQuery(void* stream) {
   ENTER()
+  REFUSE_WHILE_CAPTURING()
   Stream* queue = resolve(stream);
   if (queue == nullptr) return kInvalidContext;
-  return queue->is_idle() ? 0 : ringmeter::kNotReady;
+  const std::lock_guard<std::mutex> lock(driver().mutex);
+  if (stream == nullptr) {
+    if (const DriverResult refused = refuse_default_stream(queue->device(), true)) return refused;
+  }
+  const auto capture = driver().captures.find(queue);
+  if (capture == driver().captures.end()) return queue->is_idle() ? 0 : ringmeter::kNotReady;
+  capture->second.is_invalidated = true;
+  return ringmeter::kCaptureUnsupported;
 }
 
-DriverResult cuStreamIsCapturing(void*, int* status) {
+DriverResult cuStreamIsCapturing(void* stream, int* status) {
   ENTER()
-  *status = ringmeter::kNotCapturing;
+  Stream* queue = resolve(stream);
+  if (queue == nullptr) return kInvalidContext;
+  const std::lock_guard<std::mutex> lock(driver().mutex);
+  if (stream == nullptr) {
+    if (const DriverResult refused = refuse_default_stream(queue->device(), false)) return refused;
+  }
+  const auto capture = driver().captures.find(queue);
+  *status = capture == driver().captures.end() ? ringmeter::kNotCapturing
+            : capture->second.is_invalidated   ? ringmeter::kCaptureStatusInvalidated
+                                               : ringmeter::kCapturing;
   return 0;
 }
 
 DriverResult cuThreadExchangeStreamCaptureMode(int* mode) {
   ENTER()
+  if (*mode < ringmeter::kCaptureModeGlobal || *mode > ringmeter::kCaptureModeRelaxed) return kInvalidValue;
   std::swap(*mode, capture_mode);
   return 0;
 }
 
-DriverResult cuGetErrorName(DriverResult result, const char** name) {  // needs no cuInit
+DriverResult cuGetErrorName(DriverResult result, const char** name) {
+  ENTER()
   thread_local char text[32];
   std::snprintf(text, sizeof text, "FAKE_CUDA_ERROR_%d", result);
   *name = text;
@@ -333,6 +538,8 @@ namespace ringmeter::tests {
 void fake_reset() {
   const std::lock_guard<std::mutex> lock(driver().mutex);
   driver().ptx_version = 900;
+  driver().is_shut_down = false;
+  driver().captures.clear();
   driver().calls.clear();
   driver().failures.clear();
 }
@@ -342,8 +549,13 @@ void fake_set_ptx_version(int major, int minor) {
   driver().ptx_version = major * 100 + minor;
 }
 
-DriverStream fake_stream(int device) {
-  auto stream = std::make_unique<Stream>(device);
+void fake_shutdown(bool is_shut_down) {
+  const std::lock_guard<std::mutex> lock(driver().mutex);
+  driver().is_shut_down = is_shut_down;
+}
+
+DriverStream fake_stream(int device, bool is_blocking) {
+  auto stream = std::make_unique<Stream>(device, is_blocking);
   const std::lock_guard<std::mutex> lock(driver().mutex);
   driver().streams.push_back(std::move(stream));
   return reinterpret_cast<DriverStream>(driver().streams.back().get());
@@ -354,19 +566,51 @@ DriverStream fake_default_stream(int device) {
   return reinterpret_cast<DriverStream>(default_stream(device));
 }
 
-void fake_delay(DriverStream stream, int microseconds) {
-  reinterpret_cast<Stream*>(stream)->delay(microseconds);
-}
+void fake_delay(DriverStream stream, int microseconds) { resolve(stream)->delay(microseconds); }
 
-void fake_pause(DriverStream stream, bool paused) { reinterpret_cast<Stream*>(stream)->pause(paused); }
+void fake_pause(DriverStream stream, bool paused) { resolve(stream)->pause(paused); }
 
-void fake_sync(DriverStream stream) { reinterpret_cast<Stream*>(stream)->sync(); }
+void fake_sync(DriverStream stream) { resolve(stream)->sync(); }
 
 void fake_write(DriverStream stream, void* to, const void* from, std::size_t bytes) {
   const auto* begin = static_cast<const char*>(from);
-  reinterpret_cast<Stream*>(stream)->push(
-      [to, copy = std::string(begin, bytes)] { std::memcpy(to, copy.data(), copy.size()); });
+  enqueue(stream, [to, copy = std::string(begin, bytes)] { std::memcpy(to, copy.data(), copy.size()); });
 }
+
+DriverResult fake_begin_capture(DriverStream stream, int mode) {
+  if (stream == nullptr) return kCaptureUnsupported;
+  const std::lock_guard<std::mutex> lock(driver().mutex);
+  const Capture capture{mode, std::this_thread::get_id(), false, {}};
+  return driver().captures.emplace(reinterpret_cast<Stream*>(stream), capture).second ? 0 : kIllegalState;
+}
+
+DriverResult fake_end_capture(DriverStream stream, FakeGraph** graph) {
+  *graph = nullptr;
+  const std::lock_guard<std::mutex> lock(driver().mutex);
+  const auto found = driver().captures.find(reinterpret_cast<Stream*>(stream));
+  if (found == driver().captures.end()) return kIllegalState;
+  const Capture& capture = found->second;
+  if (capture.mode != kCaptureModeRelaxed && capture.thread != std::this_thread::get_id()) {
+    return kCaptureWrongThread;
+  }
+  const DriverResult result = capture.is_invalidated ? kCaptureInvalidated : 0;
+  if (result == 0) {
+    driver().graphs.push_back(std::make_unique<FakeGraph>());
+    *graph = driver().graphs.back().get();
+    (*graph)->nodes = capture.nodes;
+  }
+  driver().captures.erase(found);
+  return result;
+}
+
+DriverResult fake_replay(FakeGraph* graph, DriverStream stream) {
+  return enqueue(stream, [graph] {
+    const std::lock_guard<std::mutex> lock(graph->mutex);
+    for (const Work& node : graph->nodes) node();
+  });
+}
+
+std::size_t fake_nodes(const FakeGraph* graph) { return graph->nodes.size(); }
 
 void fake_fail(const char* function, long nth, DriverResult result, bool for_ever) {
   const std::lock_guard<std::mutex> lock(driver().mutex);
