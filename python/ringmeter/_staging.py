@@ -40,7 +40,7 @@ class Staged:
     def assign(self, history: HistoryBuffer, position: int) -> None:
         self.history, self.position = history, position
 
-    def land(self, number: float | int | bool) -> None:
+    def land(self, number: float | bool) -> None:
         if self.history is not None:
             self.history._land(self.position, number)
         self.history = None

@@ -6,15 +6,17 @@ when torch is loaded (compact in ``torch.save``) and bytes otherwise.
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._errors import ArgumentError
+from ._errors import ArgumentError, DeviceError
 from .history_buffer import HistoryBuffer, check_max_length
 
+_logger = logging.getLogger('ringmeter')
 _ARRAY = '__ringmeter_array__'
 
 
@@ -45,8 +47,16 @@ def _unpack(packed: Any, dtype: str) -> NDArray[Any]:
 
 
 def pack_history(buffer: HistoryBuffer) -> dict[str, Any]:
-    """Return a history as plain data. Counts that are all 1 take no space."""
-    values, counts = buffer.data
+    """Return a history as plain data. Counts that are all 1 take no space.
+
+    Of a history with values on a device that has failed, what had landed.
+    """
+    try:
+        values, counts = buffer.data
+    except DeviceError as error:
+        landed = buffer.landed
+        _logger.warning('%s; of %d values, the %d before it are saved', error, buffer.position, landed)
+        values, counts = buffer.as_of(landed).data
     return {
         'log_history': _pack(values),
         'dtype': values.dtype.name,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from . import _core
 from ._errors import DeviceError
-from ._staging import Staged, hold, stage
+from ._staging import hold, stage
 
 # DLPack's type code and bits of a dtype, by its name in torch and numpy.
 _DLPACK_TYPES = {

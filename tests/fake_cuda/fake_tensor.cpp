@@ -432,7 +432,24 @@ PYBIND11_MODULE(fake_cuda_tensor, module) {
   module.def("calls", [](const std::string& function) { return fake::fake_calls(function.c_str()); });
   module.def("set_ptx_version", &fake::fake_set_ptx_version, py::arg("major"), py::arg("minor"));
 
-  // Captures, and the end of the driver: here.
+  module.def("shutdown", &fake::fake_shutdown, py::arg("is_shut_down"));
+
+  // Captures. A graph is an opaque number; none when the capture was invalidated.
+  module.def(
+      "begin_capture",
+      [](std::uintptr_t handle, int mode) { return fake::fake_begin_capture(stream_of(handle), mode); },
+      py::arg("handle"), py::arg("mode") = ringmeter::kCaptureModeGlobal);
+  module.def("end_capture", [](std::uintptr_t handle) -> py::object {
+    fake::FakeGraph* graph = nullptr;
+    if (fake::fake_end_capture(stream_of(handle), &graph) != ringmeter::kSuccess) return py::none();
+    return py::int_(reinterpret_cast<std::uintptr_t>(graph));
+  });
+  module.def("replay", [](std::uintptr_t graph, std::uintptr_t handle) {
+    return fake::fake_replay(reinterpret_cast<fake::FakeGraph*>(graph), stream_of(handle));
+  });
+  module.def("nodes", [](std::uintptr_t graph) {
+    return fake::fake_nodes(reinterpret_cast<fake::FakeGraph*>(graph));
+  });
 
   // Nothing paused, delayed or queued; the calling thread is back on the default streams.
   module.def("restore", [] {
