@@ -11,11 +11,11 @@ from . import _core, _staging
 def device_info() -> dict[str, dict[str, Any]]:
     """Return, for each device that scalars were recorded from, how they come to the host.
 
-    ``path`` is ``'driver'`` when a kernel writes each into host memory and nothing ever waits, or ``'staging'``
-    when they are copied aside on the device and fetched together (ROCm, MPS, XPU, and CUDA when the driver cannot
-    be used: ``why`` says why). With the driver there are also ``recorded``, ``landed`` and ``waits``: how many
-    values were launched, how many of those have landed, and how often a launch had to wait because 65,536 were
-    on their way.
+    ``path`` is ``'driver'`` when a kernel writes each into host memory and nothing ever waits, or
+    ``'staging'`` when they are copied aside on the device and fetched together (ROCm, MPS, XPU, and CUDA when
+    the driver cannot be used: ``why`` says why). With the driver there are also ``recorded``, ``landed`` and
+    ``waits``: how many values were launched, how many of those have landed, and how often a launch had to
+    wait because 65,536 were on their way.
 
     Examples:
         >>> device_info()  # nothing was recorded from a device yet

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from ._errors import ScalarError
-from ._tensors import DeviceTensor, Staged, locate
+from ._staging import Staged
+from ._tensors import DeviceTensor, locate
 
 
 def _error(key: str | None, problem: str) -> ScalarError:

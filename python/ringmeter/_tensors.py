@@ -1,7 +1,7 @@
 """Tensors that the core cannot read by itself: where their element is, without waiting for it.
 
-For CUDA devices that the driver serves, its address: tensors of torch before 2.10, of CuPy, and the local part
-of distributed ones. For any other device, a copy that is staged there.
+For CUDA devices that the driver serves, its address: tensors of torch before 2.10, of CuPy, and the local
+part of distributed ones. For any other device, a copy that is staged there.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class DeviceTensor(NamedTuple):
 
 
 def locate(value: Any) -> Any:
-    """Return where the element of ``value`` is to be had from, or ``value`` itself when it can be read at once.
+    """Return where the element of ``value`` is to be had from, or ``value`` itself if it can be read at once.
 
     Raises:
         TypeError: It has no one real element that could be read without the other ranks, or at all.
@@ -61,8 +61,8 @@ def _local(tensor: Any) -> Any:
     if hasattr(tensor, 'to_local'):  # DTensor
         if not all(placement.is_replicate() for placement in tensor.placements):
             raise TypeError(
-                f'got a DTensor with placements {tensor.placements}: it must be replicated (full_tensor() makes it '
-                'so, with a collective that every rank must join)'
+                f'got a DTensor with placements {tensor.placements}: it must be replicated (full_tensor() '
+                'makes it so, with a collective that every rank must join)'
             )
         tensor = tensor.to_local()
     # AsyncCollectiveTensor: waits for the collective on the stream, not on the host.
