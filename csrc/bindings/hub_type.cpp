@@ -13,6 +13,7 @@
 #include "bindings/python_errors.h"
 #include "bindings/recomputation.h"
 #include "bindings/scalar.h"
+#include "bindings/stopwatch_type.h"
 
 namespace ringmeter::bindings {
 
@@ -274,13 +275,16 @@ class Updates {
 
   bool read(PyObject* log_dict);
   bool check(Hub* hub, PyObject* resumed);
-  bool launch();
+  bool launch(const Stopwatch* stopwatch = nullptr);
   bool apply(Hub* hub, PyObject* resumed);
+  // Whether a lap was recorded; -1 with an error set.
+  int apply_tick(Stopwatch* stopwatch);
 
  private:
   bool apply_captures(Hub* hub, PyObject* resumed);
 
   std::vector<Update> list_;
+  Value tick_;
   bool any_elsewhere_ = false;  // a value that is no number yet
 };
 
@@ -318,11 +322,19 @@ bool Updates::check(Hub* hub, PyObject* resumed) {
   return true;
 }
 
-bool Updates::launch() {
+bool Updates::launch(const Stopwatch* stopwatch) {
   if (!any_elsewhere_) return true;
   std::vector<Value*> values;
-  values.reserve(list_.size());
-  for (Update& update : list_) values.push_back(&update.value);
+  values.reserve(list_.size() + 1);
+  for (Update& update : list_) {
+    Value* value = &update.value;
+    values.push_back(value);
+    const bool is_ticked = stopwatch == nullptr || tick_.kind == Value::Kind::kOnDevice;
+    if (!is_ticked && value->kind == Value::Kind::kOnDevice &&
+        prepare_tick(stopwatch, value->tensor, &tick_)) {
+      values.push_back(&tick_);
+    }
+  }
   return bindings::launch(values.data(), values.size(), list_.front().key);
 }
 
@@ -336,6 +348,10 @@ bool Updates::apply(Hub* hub, PyObject* resumed) {
     is_as_seen = is_settled;  // a foreign buffer may have changed the hub
   }
   return true;
+}
+
+int Updates::apply_tick(Stopwatch* stopwatch) {
+  return tick_.device != nullptr ? record_tick(stopwatch, &tick_) : 0;
 }
 
 // First, because it can fail: together, because each launch is a node that takes time in every replay.
@@ -356,34 +372,52 @@ bool Updates::apply_captures(Hub* hub, PyObject* resumed) {
   return done;
 }
 
+// Records all values of a dict. Whether a lap of the stopwatch was; -1 with an error set.
+int update_all(Hub* hub, PyObject* log_dict, PyObject* resumed, Stopwatch* stopwatch) {
+  const int is_repeated = hub->skip_recompute != 0 ? is_recomputing() : 0;
+  if (is_repeated != 0) return is_repeated < 0 ? -1 : 0;
+  if (PyDict_CheckExact(log_dict)) {
+    Py_INCREF(log_dict);
+  } else {  // the order of an OrderedDict is not that of the dict below it
+    log_dict = PyObject_CallFunctionObjArgs(reinterpret_cast<PyObject*>(&PyDict_Type), log_dict, nullptr);
+    if (log_dict == nullptr) return -1;
+  }
+  int result = -1;
+  try {
+    Updates updates;
+    if (updates.read(log_dict) && updates.check(hub, resumed) && updates.launch(stopwatch) &&
+        updates.apply(hub, resumed)) {
+      result = updates.apply_tick(stopwatch);
+    }
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+  }
+  Py_DECREF(log_dict);
+  return result;
+}
+
 PyObject* hub_update_scalars(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   static const char* const names[] = {"log_dict", "resumed", nullptr};
   static const Signature signature{"update_scalars", names, 2, 1};
   PyObject* given[2] = {};
   if (!sort_arguments(signature, args, nargs, kwnames, given)) return nullptr;
   if (!PyDict_Check(given[0])) return raise("ArgumentTypeError", "log_dict must be a dict, got %R", given[0]);
-  Hub* hub = self_of(self);
-  const int is_repeated = hub->skip_recompute != 0 ? is_recomputing() : 0;
-  if (is_repeated != 0) return nothing_or_error(is_repeated);
   PyObject* resumed = given[1] == nullptr ? Py_True : given[1];
-  PyObject* log_dict = given[0];
-  if (PyDict_CheckExact(log_dict)) {
-    Py_INCREF(log_dict);
-  } else {  // the order of an OrderedDict is not that of the dict below it
-    log_dict = PyObject_CallFunctionObjArgs(reinterpret_cast<PyObject*>(&PyDict_Type), log_dict, nullptr);
-    if (log_dict == nullptr) return nullptr;
-  }
-  bool done = false;
-  try {
-    Updates updates;
-    done = updates.read(log_dict) && updates.check(hub, resumed) && updates.launch() &&
-           updates.apply(hub, resumed);
-  } catch (const std::bad_alloc&) {
-    PyErr_NoMemory();
-  }
-  Py_DECREF(log_dict);
-  if (!done) return nullptr;
+  if (update_all(self_of(self), given[0], resumed, nullptr) < 0) return nullptr;
   Py_RETURN_NONE;
+}
+
+// _update_scalars_and_lap(log_dict, stopwatch): also reads the device's clock in the same launch, if any
+// value is on its device. Returns whether that ended a lap.
+PyObject* hub_update_scalars_and_lap(PyObject* self, PyObject* const* args, Py_ssize_t nargs) {
+  if (nargs != 2 || !PyDict_Check(args[0])) {
+    PyErr_SetString(PyExc_TypeError, "_update_scalars_and_lap() takes a dict and a Stopwatch");
+    return nullptr;
+  }
+  Stopwatch* stopwatch = as_stopwatch(args[1]);
+  if (stopwatch == nullptr) return nullptr;
+  const int is_lap = update_all(self_of(self), args[0], Py_True, stopwatch);
+  return is_lap < 0 ? nullptr : PyBool_FromLong(is_lap);
 }
 
 PyObject* hub_update_info(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
@@ -427,6 +461,8 @@ PyMethodDef methods[] = {
      "update_scalar($self, /, key, value, count=1, resumed=True)\n--\n\n"},
     {"update_scalars", as_method(hub_update_scalars), METH_FASTCALL | METH_KEYWORDS,
      "update_scalars($self, /, log_dict, resumed=True)\n--\n\n"},
+    {"_update_scalars_and_lap", as_method(hub_update_scalars_and_lap), METH_FASTCALL,
+     "_update_scalars_and_lap($self, log_dict, stopwatch, /)\n--\n\n"},
     {"update_info", as_method(hub_update_info), METH_FASTCALL | METH_KEYWORDS,
      "update_info($self, /, key, value, resumed=True)\n--\n\n"},
     {nullptr, nullptr, 0, nullptr},

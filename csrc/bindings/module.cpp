@@ -6,6 +6,7 @@
 #include "bindings/landing.h"
 #include "bindings/line_functions.h"
 #include "bindings/scalar.h"
+#include "bindings/stopwatch_type.h"
 
 namespace py = pybind11;
 namespace rb = ringmeter::bindings;
@@ -27,6 +28,7 @@ PYBIND11_MODULE(_core, m) {
   if (!rb::find_numpy_types()) throw py::error_already_set();
   m.attr("History") = steal_or_throw(rb::make_history_type());
   m.attr("Hub") = steal_or_throw(rb::make_hub_type());
+  m.attr("Stopwatch") = steal_or_throw(rb::make_stopwatch_type());
   m.attr("set_history_class") = steal_or_throw(PyCFunction_New(&set_history_class, nullptr));
   m.attr("set_hub_class") = steal_or_throw(PyCFunction_New(&set_hub_class, nullptr));
   if (PyModule_AddFunctions(m.ptr(), rb::line_functions) != 0 ||

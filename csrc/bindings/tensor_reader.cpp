@@ -66,6 +66,10 @@ TypeTable& types() {
   return table;
 }
 
+// Of the newest DeviceTensor. Under the GIL.
+const DLPackExchangeAPI* last_api = nullptr;
+int last_device = -1;
+
 bool is_one_element(const DLTensor& tensor) {
   for (int i = 0; i < tensor.ndim; ++i) {
     if (tensor.shape[i] != 1) return false;
@@ -106,7 +110,21 @@ TensorRead read_tensor(PyObject* value, Number* number, DeviceTensor* tensor) {
   *tensor = {{reinterpret_cast<std::uintptr_t>(data), type},
              view.device.device_id,
              static_cast<DriverStream>(stream)};
+  last_api = api;
+  last_device = tensor->ordinal;
   return TensorRead::kOnDevice;
+}
+
+int last_ordinal() { return last_device; }
+
+bool current_stream(int ordinal, DriverStream* out) {
+  void* stream = nullptr;
+  if (last_api == nullptr || last_api->current_work_stream(kDLCUDA, ordinal, &stream) != 0) {
+    PyErr_Clear();
+    return false;
+  }
+  *out = static_cast<DriverStream>(stream);
+  return true;
 }
 
 }  // namespace ringmeter::bindings

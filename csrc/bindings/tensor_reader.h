@@ -26,4 +26,9 @@ enum class TensorRead {
 // behind.
 TensorRead read_tensor(PyObject* value, Number* number, DeviceTensor* tensor);
 
+// The device of the newest DeviceTensor, or -1; and the stream that work on a device goes to now, as the
+// library of that tensor has it. False when that is not to be known, perhaps with an error set.
+int last_ordinal();
+bool current_stream(int ordinal, DriverStream* out);
+
 }  // namespace ringmeter::bindings
