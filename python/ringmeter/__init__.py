@@ -1,5 +1,8 @@
 """ringmeter records the scalars of a training run and turns them into log lines."""
 
+import importlib
+
+from ._after_import import call_after_import
 from ._errors import ArgumentError, ArgumentTypeError, PendingError, ScalarError
 from .history_buffer import HistoryBuffer
 from .log_processor import LogProcessor
@@ -17,3 +20,6 @@ __all__ = [
     'ScalarError',
 ]
 __version__ = '0.1.0'
+
+# torch.compile needs torch._dynamo; who does without need not pay for importing either.
+call_after_import('torch._dynamo', lambda: importlib.import_module('ringmeter._compile'))
