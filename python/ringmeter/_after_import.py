@@ -24,9 +24,16 @@ def call_after_import(name: str, function: Callable[[], Any]) -> None:
     """
     finder = _Finder(name, function)
     sys.meta_path.insert(0, finder)
-    if name in sys.modules:  # looked up last, for an import that another thread began before
-        importlib.import_module(name)  # waits for that thread
+    _wait_for_import(name)
+    if name in sys.modules:
         finder.finish()
+
+
+def _wait_for_import(name: str) -> None:
+    """Wait for an import by another thread, which may have asked the finders before there was one more."""
+    lock_and_unlock = getattr(importlib._bootstrap, '_lock_unlock_module', None)
+    if lock_and_unlock is not None:
+        lock_and_unlock(name)
 
 
 class _Finder(importlib.abc.MetaPathFinder):
