@@ -1,5 +1,8 @@
 """ringmeter records the scalars of a training run and turns them into log lines."""
 
+import importlib
+
+from ._after_import import call_after_import
 from ._devices import device_info, set_wait_timeout
 from ._errors import ArgumentError, ArgumentTypeError, DeviceError, PendingError, ScalarError
 from .history_buffer import HistoryBuffer
@@ -21,3 +24,6 @@ __all__ = [
     'set_wait_timeout',
 ]
 __version__ = '0.1.0'
+
+# torch.compile needs torch._dynamo; who does without need not pay for importing either.
+call_after_import('torch._dynamo', lambda: importlib.import_module('ringmeter._compile'))

@@ -53,13 +53,12 @@ class ManagerMixin:
         Raises:
             RuntimeError: None has been made.
         """
-        with _lock:
-            if not cls._instance_dict:
-                raise RuntimeError(
-                    f'{cls.__name__}.get_instance(name) must be called before get_current_instance()'
-                )
-            instance: T = next(reversed(cls._instance_dict.values()))
-        return instance
+        instances: list[T] = list(cls._instance_dict.values())  # at once: torch.compile cannot trace the lock
+        if not instances:
+            raise RuntimeError(
+                f'{cls.__name__}.get_instance(name) must be called before get_current_instance()'
+            )
+        return instances[-1]
 
     @classmethod
     def check_instance_created(cls, name: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from . import _core
 from ._errors import ArgumentError, ArgumentTypeError
+from ._handles import new_handle
 from ._state import NotPlainError, from_plain, pack_history, to_plain, unpack_history
 from .history_buffer import HistoryBuffer
 from .manager import ManagerMixin
@@ -51,6 +52,7 @@ class MessageHub(_core.Hub, ManagerMixin):
         resumed_keys: dict[str, bool] | None = None,
     ) -> None:
         ManagerMixin.__init__(self, name)
+        self._handle = new_handle(self)
         self._log_scalars = _as_dict('log_scalars', log_scalars)
         self._runtime_info = _as_dict('runtime_info', runtime_info)
         self._resumed_keys = _as_dict('resumed_keys', resumed_keys)
@@ -180,9 +182,12 @@ class MessageHub(_core.Hub, ManagerMixin):
 
     def __getstate__(self) -> dict[str, Any]:
         dicts = ('_log_scalars', '_runtime_info', '_resumed_keys')
-        return self.__dict__ | {name: getattr(self, name) for name in dicts}
+        state = self.__dict__ | {name: getattr(self, name) for name in dicts}
+        del state['_handle']  # a copy is another hub
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        self._handle = new_handle(self)
         for name, value in state.items():
             setattr(self, name, value)
 
