@@ -302,6 +302,15 @@ PyObject* newest(History* history) {
   return answered ? to_numpy(number) : nullptr;
 }
 
+PyObject* current(History* history, Window* window) {
+  if (is_empty(history, *window, "current")) return nullptr;
+  window->size = 1;
+  Number result;
+  const bool answered = answer(history, *window, EveryEntry{},
+                               [&](Range range) { return history->series.at(range.begin, &result); });
+  return answered ? to_numpy(result) : nullptr;
+}
+
 PyObject* history_current(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   static const char* const names[] = {"at", "landed", nullptr};
   static const Signature signature{"current", names, 0, 0};
@@ -408,6 +417,17 @@ PyObject* history_count(PyObject* self, PyObject* const* args, Py_ssize_t nargs,
   });
   if (history->series.count_kind() == NumberKind::kFloat) result.kind = NumberKind::kFloat;
   return answered ? to_numpy(result) : nullptr;
+}
+
+PyObject* history_nan_count(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  History* history = self_of(self);
+  Window window;
+  if (!read_window(history, "nan_count", args, nargs, kwnames, &window)) return nullptr;
+  std::uint64_t result = 0;
+  const bool answered = answer(history, window, EveryEntry{}, [&](Range range) {
+    return range.size() == 0 ? Read::kOk : history->series.nan_count(range, &result);
+  });
+  return answered ? PyLong_FromUnsignedLongLong(result) : nullptr;
 }
 
 // A fraction argument: a float in [0, 1], or [0, 1) when `below_one`.
@@ -542,6 +562,8 @@ PyMethodDef methods[] = {
      "sum($self, /, window_size=None, *, at=None, landed=False)\n--\n\n"},
     {"count", as_method(history_count), kFast,
      "count($self, /, window_size=None, *, at=None, landed=False)\n--\n\n"},
+    {"nan_count", as_method(history_nan_count), kFast,
+     "nan_count($self, /, window_size=None, *, at=None, landed=False)\n--\n\n"},
     {"std", as_method(history_std), kFast,
      "std($self, /, window_size=None, *, at=None, landed=False)\n--\n\n"},
     {"median", as_method(history_median), kFast,
@@ -632,13 +654,21 @@ bool read_window_size(PyObject* key, PyObject* given, std::uint64_t* out) {
   return true;
 }
 
-PyObject* mean_of(PyObject* history, std::uint64_t window_size) {
+PyObject* mean_of(PyObject* history, std::uint64_t window_size, const Position* at) {
   Window window;
   window.size = window_size;
+  window.has_at = at != nullptr;
+  if (window.has_at) window.at = *at;
   return mean(self_of(history), window);
 }
 
-PyObject* current_of(PyObject* history) { return history_current(history, nullptr, 0, nullptr); }
+PyObject* current_of(PyObject* history, const Position* at) {
+  if (at == nullptr) return history_current(history, nullptr, 0, nullptr);
+  Window window;
+  window.has_at = true;
+  window.at = *at;
+  return current(self_of(history), &window);
+}
 
 bool is_plain_history(PyObject* object) { return Py_TYPE(object) == history_class; }
 

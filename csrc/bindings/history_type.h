@@ -34,9 +34,10 @@ bool is_plain_history(PyObject* object);
 // reference, or null with an error set.
 PyObject* new_history(PyObject* key, NumberKind kind, NumberKind count_kind);
 
-// mean(window_size) and current() of a plain history. New references, or null with an error set.
-PyObject* mean_of(PyObject* history, std::uint64_t window_size);
-PyObject* current_of(PyObject* history);
+// mean(window_size) and current() of a plain history, as of a position unless that is null. New references,
+// or null with an error set.
+PyObject* mean_of(PyObject* history, std::uint64_t window_size, const Position* at);
+PyObject* current_of(PyObject* history, const Position* at);
 
 // A window_size argument as a number of entries: an int, 'global', None, or null for all. False with an
 // error set.

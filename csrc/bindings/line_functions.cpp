@@ -69,23 +69,45 @@ py::object rule_of(const py::dict& rules, PyObject* key) {
   return steal(PyObject_GetItem(rules.ptr(), key));
 }
 
-// Histories that are not plain ones, such as mmengine's own, are asked through their methods.
-py::object value_of(PyObject* buffer, bool is_mean, py::handle window, std::uint64_t window_size) {
-  if (is_plain_history(buffer)) return steal(is_mean ? mean_of(buffer, window_size) : current_of(buffer));
+// As of when a history is asked: a position of `positions` (None: now). False: it was empty then, or not
+// there.
+bool find_position(py::handle positions, PyObject* key, PyObject* buffer, bool* has_position, Position* out) {
+  *has_position = !positions.is_none();
+  if (!*has_position) {
+    return !is_plain_history(buffer) || reinterpret_cast<History*>(buffer)->series.position() != 0;
+  }
+  PyObject* known = PyDict_GetItemWithError(positions.ptr(), key);
+  if (known == nullptr) {
+    if (PyErr_Occurred() != nullptr) throw py::error_already_set();
+    return false;
+  }
+  *out = PyLong_AsUnsignedLongLong(known);
+  if (PyErr_Occurred() != nullptr) throw py::error_already_set();
+  return *out != 0;
+}
+
+// Histories that are not plain ones, such as mmengine's own, are asked through their methods, as of now.
+py::object value_of(PyObject* buffer, bool is_mean, py::handle window, std::uint64_t window_size,
+                    const Position* at) {
+  if (is_plain_history(buffer)) {
+    return steal(is_mean ? mean_of(buffer, window_size, at) : current_of(buffer, at));
+  }
   const py::handle other(buffer);
   return is_mean ? other.attr("mean")(window) : other.attr("current")();
 }
 
-py::dict collect_scalars(const py::dict& log_scalars, const py::dict& rules, py::handle window) {
+py::dict collect_scalars(const py::dict& log_scalars, const py::dict& rules, py::handle window,
+                         py::handle positions) {
   std::uint64_t window_size = 0;
   if (!read_window_size(nullptr, window.ptr(), &window_size)) throw py::error_already_set();
+  if (!positions.is_none() && !PyDict_Check(positions.ptr())) throw py::type_error("expected a dict or None");
   py::dict values;
   // Other Python code may run on the way (foreign buffers, new rules): hold what is in hand.
   const Py_ssize_t size = PyDict_GET_SIZE(log_scalars.ptr());
-  Py_ssize_t position = 0;
+  Py_ssize_t place = 0;
   PyObject* key = nullptr;
   PyObject* buffer = nullptr;
-  while (PyDict_Next(log_scalars.ptr(), &position, &key, &buffer)) {
+  while (PyDict_Next(log_scalars.ptr(), &place, &key, &buffer)) {
     const auto held_key = py::reinterpret_borrow<py::object>(key);
     const auto held_buffer = py::reinterpret_borrow<py::object>(buffer);
     const py::object rule = rule_of(rules, key);
@@ -93,8 +115,11 @@ py::dict collect_scalars(const py::dict& log_scalars, const py::dict& rules, py:
     if (!PyTuple_CheckExact(rule.ptr()) || PyTuple_GET_SIZE(rule.ptr()) != 2) {
       throw py::type_error("a rule must be None or (name, is_mean)");
     }
+    bool has_position = false;
+    Position at = 0;
+    if (!find_position(positions, key, buffer, &has_position, &at)) continue;
     const bool is_mean = PyTuple_GET_ITEM(rule.ptr(), 1) == Py_True;
-    const py::object value = value_of(buffer, is_mean, window, window_size);
+    const py::object value = value_of(buffer, is_mean, window, window_size, has_position ? &at : nullptr);
     if (PyDict_SetItem(values.ptr(), PyTuple_GET_ITEM(rule.ptr(), 0), value.ptr()) != 0) {
       throw py::error_already_set();
     }
@@ -239,8 +264,8 @@ py::str format_header(std::string_view form, std::string_view mode, const py::ha
 // ---- as Python functions ----
 
 PyObject* collect_scalars_function(PyObject*, PyObject* const* args, Py_ssize_t nargs) {
-  return guarded("collect_scalars", nargs, 3, [&]() -> py::object {
-    return collect_scalars(dict_argument(args[0]), dict_argument(args[1]), args[2]);
+  return guarded("collect_scalars", nargs, 4, [&]() -> py::object {
+    return collect_scalars(dict_argument(args[0]), dict_argument(args[1]), args[2], args[3]);
   });
 }
 
@@ -268,7 +293,7 @@ PyObject* format_scalars_function(PyObject*, PyObject* const* args, Py_ssize_t n
 
 PyMethodDef line_functions[] = {
     {"collect_scalars", as_method(collect_scalars_function), METH_FASTCALL,
-     "collect_scalars(log_scalars, rules, window, /)\n--\n\n"},
+     "collect_scalars(log_scalars, rules, window, positions, /)\n--\n\n"},
     {"format_header", as_method(format_header_function), METH_FASTCALL,
      "format_header(form, mode, epoch, max_epochs, done, total, /)\n--\n\n"},
     {"format_iteration", as_method(format_iteration_function), METH_FASTCALL,

@@ -272,6 +272,13 @@ Read Series::select(Range range, std::uint64_t rank, Neighbours* out) const {
   return read;
 }
 
+Read Series::nan_count(Range range, std::uint64_t* out) const {
+  *out = 0;
+  return ring_.scan(range, [&](const double* values, std::size_t n) {
+    for (std::size_t i = 0; i < n; ++i) *out += values[i] != values[i] ? 1U : 0U;
+  });
+}
+
 Read Series::median(Range range, double* out) const {
   Neighbours two;
   const Read read = select(range, (range.size() - 1) / 2, &two);

@@ -82,6 +82,8 @@ class Series {
     return ring_.copy(range, values, lows, counts);
   }
 
+  Read nan_count(Range range, std::uint64_t* out) const;
+
   // About how many entries of the range a statistic would have to look at one by one.
   std::uint64_t unsummarised(Range range) const;
 

@@ -4,7 +4,7 @@ import importlib
 
 from ._after_import import call_after_import
 from ._devices import device_info, set_wait_timeout
-from ._errors import ArgumentError, ArgumentTypeError, DeviceError, PendingError, ScalarError
+from ._errors import ArgumentError, ArgumentTypeError, DeviceError, NanError, PendingError, ScalarError
 from .history_buffer import HistoryBuffer
 from .log_processor import LogProcessor
 from .loop_logger import LoopLogger
@@ -18,6 +18,7 @@ __all__ = [
     'LogProcessor',
     'LoopLogger',
     'MessageHub',
+    'NanError',
     'PendingError',
     'ScalarError',
     'device_info',

@@ -57,6 +57,13 @@ class History:
         at: SupportsIndex | None = None,
         landed: bool = False,
     ) -> Any: ...
+    def nan_count(
+        self,
+        window_size: SupportsIndex | str | None = None,
+        *,
+        at: SupportsIndex | None = None,
+        landed: bool = False,
+    ) -> int: ...
     def std(
         self,
         window_size: SupportsIndex | str | None = None,
@@ -136,6 +143,7 @@ def collect_scalars(
     log_scalars: dict[str, Any],
     rules: dict[str, tuple[str, bool] | None],
     window: SupportsIndex | str | None,
+    positions: dict[str, int] | None,
     /,
 ) -> dict[str, Any]: ...
 def format_header(

@@ -16,10 +16,6 @@ def device_info() -> dict[str, dict[str, Any]]:
     the driver cannot be used: ``why`` says why). With the driver there are also ``recorded``, ``landed`` and
     ``waits``: how many values were launched, how many of those have landed, and how often a launch had to
     wait because 65,536 were on their way.
-
-    Examples:
-        >>> device_info()  # nothing was recorded from a device yet
-        {}
     """
     _core.land_arrived()
     info: dict[str, dict[str, Any]] = {

@@ -25,3 +25,7 @@ class PendingError(RuntimeError):
 
 class DeviceError(RuntimeError):
     """A device has failed, or cannot be used here. What had landed from it can still be read."""
+
+
+class NanError(FloatingPointError):
+    """A NaN was recorded, and it was asked for that this stops the run."""

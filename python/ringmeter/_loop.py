@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ._errors import ArgumentTypeError
 
 if TYPE_CHECKING:
+    from ._timing import LoopTimer
     from .history_buffer import HistoryBuffer
     from .message_hub import MessageHub
 
@@ -29,7 +30,7 @@ class Loop:
         self.mode = mode
         self.iterable = iterable
         self.size = length
-        self.seconds_inside = 0.0  # of loops inside of the running iteration
+        self.timer: LoopTimer | None = None  # while it runs
 
     @property
     def dataloader(self) -> Loop:
@@ -72,14 +73,17 @@ class EpochBuffer:
 
     def __init__(self, buffer: HistoryBuffer, size: int) -> None:
         self._buffer = buffer
-        self._size = size
+        self.size = size  # entries that count
         self.position = buffer.position
 
     def current(self) -> Any:
-        return self._buffer.mean(self._size)
+        return self._buffer.mean(self.size)
 
     def mean(self, _: Any = None) -> Any:
-        return self._buffer.mean(self._size)
+        return self._buffer.mean(self.size)
+
+    def nan_count(self, _: Any = None, at: Any = None) -> int:  # noqa: ARG002
+        return self._buffer.nan_count(self.size)
 
     def statistics(self, method_name: str, **kwargs: Any) -> Any:
         return self._buffer.statistics(method_name, **kwargs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import FrameType
 
 # Functions that repeat a forward pass, by the end of their file's path. All of them call the engine, too, and
 # hooks run inside of that: whatever is nearer tells which it is.
@@ -20,7 +21,7 @@ _ENGINE = ('torch/autograd/graph.py', 'torch/autograd/__init__.py')
 
 def is_recomputing() -> bool:
     """Return whether the caller is called by a forward pass that is repeated. Asked only during backward."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
         files = _REPEATING.get(code.co_name)
@@ -28,5 +29,5 @@ def is_recomputing() -> bool:
             return True
         if code.co_filename.replace('\\', '/').endswith(_ENGINE):
             return False
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return False

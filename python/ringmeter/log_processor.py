@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import sys
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ._core import collect_scalars, format_header, format_iteration, format_scalars
+from ._core import collect_scalars, format_header, format_iteration, format_scalars, lost_replays
 from ._errors import ArgumentError, ArgumentTypeError
 from .history_buffer import HistoryBuffer
 
@@ -43,6 +44,8 @@ class LogProcessor:
         num_digits: Digits after the point.
         log_with_hierarchy: Whether the keys of the records keep their mode (``train/loss``).
         mean_pattern: Regular expression of the keys to be averaged.
+        nan_counts: Whether lines show how many values of a window are NaN, as ``nan 2/10``, where the
+            statistic is one. Records keep the statistic.
 
     Raises:
         ArgumentError: A rule has no ``data_src`` or ``method_name``, two have the same name, a window is
@@ -58,6 +61,7 @@ class LogProcessor:
         num_digits: int = 4,
         log_with_hierarchy: bool = False,
         mean_pattern: str = r'.*(loss|time|data_time|grad_norm).*',
+        nan_counts: bool = False,
     ) -> None:
         self.window_size = window_size
         self.by_epoch = by_epoch
@@ -65,9 +69,11 @@ class LogProcessor:
         self.num_digits = num_digits
         self.log_with_hierarchy = log_with_hierarchy
         self.mean_pattern = re.compile(mean_pattern)
+        self.nan_counts = nan_counts
         self._rules: dict[tuple[str, bool], _Rules] = {}  # by mode and whether it stays in the names
         self._is_memory_shown: bool | None = None  # unknown until torch is loaded
         self._reported: dict[str, int] = {}  # position of each history at its last line
+        self._lost: dict[str | None, int] = {}  # replayed values of each history that were reported as lost
         self._check_custom_cfg()
 
     # ---- lines ----
@@ -110,6 +116,9 @@ class LogProcessor:
         if self._is_memory_shown is not False and self._has_device_memory():
             memory = tag['memory'] = self._get_max_memory(runner)
         eta = runner.message_hub.runtime_info.get('eta')
+        self._report_lost()
+        if self.nan_counts:
+            shown = self._with_nan_counts(shown, custom_cfg, runner.message_hub, f'{mode}/')
         return tag, format_iteration(header, shown, self.num_digits, eta, memory, _SHOWN[mode])
 
     def get_log_after_epoch(
@@ -140,8 +149,11 @@ class LogProcessor:
             for key in list(scalars)
             if key in ('time', 'data_time', f'{mode}/time', f'{mode}/data_time')
         }
+        shown = scalars
+        if self.nan_counts:
+            shown = self._with_nan_counts(scalars, custom_cfg, runner.message_hub, f'{mode}/')
         parts = (
-            {name: _on_own_lines(value) for name, value in part.items()} for part in (scalars, infos, times)
+            {name: _on_own_lines(value) for name, value in part.items()} for part in (shown, infos, times)
         )
         text = '  '.join(format_scalars(part, self.num_digits) for part in parts if part)
         size = self._get_dataloader_size(runner, mode)
@@ -158,25 +170,26 @@ class LogProcessor:
     def _collect_scalars(
         self, custom_cfg: list[dict[str, Any]], runner: Any, mode: str, reserve_prefix: bool = False
     ) -> dict[str, Any]:
-        buffers = runner.message_hub.log_scalars
+        hub = runner.message_hub
+        buffers, positions = hub.log_scalars, getattr(hub, 'positions', None)
         rules = self._rules.get((mode, reserve_prefix))
         if rules is None or rules.mean_pattern is not self.mean_pattern:
             rules = self._rules[mode, reserve_prefix] = _Rules(mode, reserve_prefix, self.mean_pattern)
         if self.window_size == 'interval':
-            tag = collect_scalars(buffers, rules, 1)
+            tag = collect_scalars(buffers, rules, 1, positions)
             means = [key.removeprefix(f'{mode}/') for key, rule in rules.items() if rule and rule[1]]
             every_mean = {'method_name': 'mean', 'window_size': 'interval'}
             custom_cfg = [*({'data_src': key} | every_mean for key in means), *custom_cfg]
         else:
-            tag = collect_scalars(buffers, rules, self.window_size)
+            tag = collect_scalars(buffers, rules, self.window_size, positions)
         for cfg in custom_cfg:
-            self._apply(cfg, buffers, f'{mode}/', reserve_prefix, tag)
+            self._apply(cfg, hub, f'{mode}/', reserve_prefix, tag)
         return tag
 
     def _apply(
         self,
         cfg: dict[str, Any],
-        buffers: dict[str, HistoryBuffer],
+        hub: Any,
         prefix: str,
         reserve_prefix: bool,
         tag: dict[str, Any],
@@ -187,11 +200,17 @@ class LogProcessor:
         name = arguments.pop('log_name', source)
         if reserve_prefix:
             name = prefix + name
-        buffer = buffers.get(prefix + source)
+        key = prefix + source
+        buffer = hub.log_scalars.get(key)
         if buffer is None:
             return
+        position = _position(hub, key, buffer)
+        if position == 0 and isinstance(buffer, HistoryBuffer):
+            return
+        if hasattr(hub, 'positions') and isinstance(buffer, HistoryBuffer):
+            arguments['at'] = position
         if arguments.get('window_size') == 'interval':
-            arguments['window_size'] = self._not_reported(buffer, prefix + source)
+            arguments['window_size'] = self._not_reported(position, key)
             if arguments['window_size'] == 0:
                 tag.pop(name, None)
                 return
@@ -203,17 +222,59 @@ class LogProcessor:
         infos = runner.message_hub.runtime_info
         return {key[start:]: value for key, value in infos.items() if key.startswith(prefix)}
 
-    def _not_reported(self, buffer: HistoryBuffer, key: str) -> int:
+    def _not_reported(self, position: int, key: str) -> int:
         """Number of entries since the last line; all of them when the history was replaced."""
-        position = _position(buffer)
         new = position - self._reported.get(key, 0)
         return new if new >= 0 else position
 
     def _mark_reported(self, runner: Any, mode: str) -> None:
         """From here on, 'interval' windows have nothing of what the hub holds for that mode."""
-        for key, buffer in runner.message_hub.log_scalars.items():
+        hub = runner.message_hub
+        for key, buffer in hub.log_scalars.items():
             if key.startswith(f'{mode}/'):
-                self._reported[key] = _position(buffer)
+                self._reported[key] = _position(hub, key, buffer)
+
+    def _with_nan_counts(
+        self, scalars: dict[str, Any], custom_cfg: list[dict[str, Any]], hub: Any, prefix: str
+    ) -> dict[str, Any]:
+        """Return the scalars with the number of NaNs in place of statistics that are one."""
+        windows = {cfg.get('log_name', cfg['data_src']): cfg for cfg in custom_cfg}
+        shown = {}
+        for name, value in scalars.items():
+            shown[name] = value
+            plain_name = name.removeprefix(prefix)
+            is_nan = isinstance(value, float) and math.isnan(value)
+            if not is_nan or plain_name.endswith(('lr', 'time')):
+                continue
+            cfg = windows.get(plain_name)
+            key = prefix + (plain_name if cfg is None else cfg['data_src'])
+            buffer = hub.log_scalars.get(key)
+            if not hasattr(buffer, 'nan_count'):
+                continue
+            position = _position(hub, key, buffer)
+            size = getattr(buffer, 'size', position)  # of an epoch
+            if cfg is not None:
+                window = cfg.get('window_size')
+            elif hasattr(buffer, 'size'):
+                window = size
+            else:
+                window = self.window_size if self.mean_pattern.search(plain_name) else 1
+            if isinstance(window, int):
+                size = min(window, size)
+            nans = buffer.nan_count(max(size, 1), at=position)
+            shown[name] = f'nan {nans}/{size}' if nans else value
+        return shown
+
+    def _report_lost(self) -> None:
+        """Warn of replays of CUDA graphs whose values were overwritten since the last line."""
+        lost: dict[str | None, int] = {}
+        for history, number in lost_replays():
+            lost[history.key] = lost.get(history.key, 0) + number
+        if lost != self._lost:
+            new = {key: number - self._lost.get(key, 0) for key, number in lost.items()}
+            text = ', '.join(f'{number} of {key!r}' for key, number in new.items() if number > 0)
+            _logger.warning('values of CUDA graph replays were overwritten before they were read: %s', text)
+            self._lost = lost
 
     # ---- rules ----
 
@@ -324,8 +385,11 @@ def _check_window(window: Any, named: tuple[str, ...], what: str) -> None:
         raise ArgumentError(f'{what} must be at least 1, got {window!r}')
 
 
-def _position(buffer: Any) -> int:
+def _position(hub: Any, key: str, buffer: Any) -> int:
     """Number of values ever recorded; in mmengine's own histories, of those that it still has."""
+    positions = getattr(hub, 'positions', None)
+    if positions is not None and key in positions:
+        return int(positions[key])
     if hasattr(buffer, 'position'):
         return int(buffer.position)
     return len(buffer._log_history)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from ._errors import ArgumentError, ArgumentTypeError
 from ._learning_rates import LearningRates
+from ._lines import LineQueue, as_it_is_now, flush_at_exit
 from ._loop import EpochHub, Loop, View
+from ._nan_watch import NanWatch
 from ._outputs import ScalarsFile, close_handlers, make_logger
+from ._timing import LoopTimer
 from .log_processor import LogProcessor
 from .message_hub import MessageHub
-
-if TYPE_CHECKING:
-    import logging
 
 Batch = TypeVar('Batch')
 
@@ -29,6 +30,12 @@ class LoopLogger:
     that went into loading data, and the mean of every loss over the last ``window_size`` iterations. While it
     is the newest one, ``MessageHub.get_current_instance()`` is its hub, so that a model may record scalars of
     its own, as ``'train/<name>'``.
+
+    Nothing here waits for a device. A line is written once its values have landed, normally one or two
+    iterations later, as of the iteration that it is about; all of them are by the end of the epoch, and after
+    :meth:`flush`. With losses on a CUDA device, ``time`` is the time that passes on that device from one
+    iteration to the next, read by the launch that reads the losses; otherwise, and for ``data_time``, it is
+    the host's.
 
     Exactly one of ``max_epochs`` and ``max_iters`` is given: it chooses between lines that count epochs
     (``Epoch(train) [1][10/25]``) and iterations (``Iter(train) [  10/1000]``).
@@ -45,9 +52,15 @@ class LoopLogger:
         name: Name in the log lines, and of the hub (with a number behind it from the second on).
         logger: A ``logging.Logger`` to be used for the lines instead of the console and the log file.
         log_processor: To be used instead of one made from the arguments above.
+        lines: ``'deferred'`` as above, or ``'now'``: a line waits for its values.
+        on_nan: What NaNs are: ``'count'``, shown as ``nan 2/10`` (NaNs and values of the window), ``'show'``,
+            just as ``nan``, or ``'raise'``, a :class:`NanError` as soon as one has landed.
+        idle_time: Whether to record as ``idle_time`` how long the device had nothing to do between two
+            iterations. Takes two launches an iteration.
 
     Raises:
-        ArgumentError: Not exactly one of ``max_epochs`` and ``max_iters``, or a number less than 1.
+        ArgumentError: Not exactly one of ``max_epochs`` and ``max_iters``, a number less than 1, or ``lines``
+            or ``on_nan`` is none of the above.
         OSError: ``work_dir`` cannot be written.
 
     Attributes:
@@ -81,6 +94,9 @@ class LoopLogger:
         name: str = 'ringmeter',
         logger: logging.Logger | None = None,
         log_processor: LogProcessor | None = None,
+        lines: str = 'deferred',
+        on_nan: str = 'count',
+        idle_time: bool = False,
     ) -> None:
         if (max_epochs is None) == (max_iters is None):
             raise ArgumentError(
@@ -88,13 +104,15 @@ class LoopLogger:
                 f'got max_epochs={max_epochs!r}, max_iters={max_iters!r}'
             )
         _check_at_least_1(max_epochs=max_epochs, max_iters=max_iters, interval=interval)
+        _check_one_of('lines', lines, ('deferred', 'now'))
+        _check_one_of('on_nan', on_nan, ('count', 'show', 'raise'))
         self.max_epochs = max_epochs
         self.max_iters = max_iters
         self.interval = interval
         self.iter = 0
         self.epoch = 0
         self.log_processor = log_processor or LogProcessor(
-            window_size, by_epoch=max_epochs is not None, custom_cfg=custom_cfg
+            window_size, by_epoch=max_epochs is not None, custom_cfg=custom_cfg, nan_counts=on_nan != 'show'
         )
         if not isinstance(self.log_processor, LogProcessor):
             raise ArgumentTypeError(f'log_processor must be a LogProcessor, got {log_processor!r}')
@@ -105,6 +123,11 @@ class LoopLogger:
             weakref.finalize(self, close_handlers, self.logger)
         self._scalars_file = None if work_dir is None else ScalarsFile(Path(work_dir), self.logger)
         self.message_hub = MessageHub.get_instance(_free_name(name))
+        self._lines = None if lines == 'now' else LineQueue()
+        if self._lines is not None:
+            weakref.finalize(self, flush_at_exit, self._lines)
+        self._nan_watch = NanWatch(self.message_hub) if on_nan == 'raise' else None
+        self._has_idle_time = idle_time
 
         # What LogProcessor asks of a runner.
         self.model = None
@@ -163,13 +186,15 @@ class LoopLogger:
             self._seconds += iter_seconds
             self._timed += 1
             info['eta'] = self._seconds / self._timed * max(0, max_iters - self.iter - 1)
+            self._look_for_nans('train', self.iter + 1)
             if self._is_due(batch_idx, loop):
-                self._write(*self.log_processor.get_log_after_iter(self, batch_idx, 'train'), self.iter + 1)
+                self._write_line(self, batch_idx, 'train', self.iter + 1)
             self.iter += 1
             return self.max_epochs is not None or self.iter < max_iters
 
         self._set_info(eta=0.0)
         yield from self._run(loop, before, after)
+        self.flush()
         self.epoch += 1
         if self.max_epochs is None and self.iter == self._epoch_begin:
             raise RuntimeError(
@@ -228,9 +253,27 @@ class LoopLogger:
             total = scalars.get('loss')
             if total is None:
                 total = scalars['loss'] = sum(losses[1:], losses[0])
-        mode = self._running[-1].mode if self._running else 'train'
-        self.message_hub.update_scalars({f'{mode}/{name}': value for name, value in scalars.items()})
+        loop = self._running[-1] if self._running else None
+        mode = 'train' if loop is None else loop.mode
+        log_dict = {f'{mode}/{name}': value for name, value in scalars.items()}
+        if loop is None or loop.timer is None:
+            self.message_hub.update_scalars(log_dict)
+        else:
+            loop.timer.record(log_dict)
         return total
+
+    def flush(self) -> None:
+        """Write the lines that still wait, as soon as their values have landed.
+
+        A line whose values cannot land is left out, with a warning.
+
+        Raises:
+            NanError: With ``on_nan='raise'``, one of the values is NaN.
+        """
+        if self._lines is not None:
+            self._lines.flush()
+        if self._nan_watch is not None:
+            self._nan_watch.flush()
 
     # ---- checkpoints ----
 
@@ -270,6 +313,8 @@ class LoopLogger:
         self.iter = state_dict['iter']
         for mode in ('train', 'val', 'test'):
             self.log_processor._mark_reported(self, mode)
+        if self._nan_watch is not None:
+            self._nan_watch.forget()
 
     # ---- inside ----
 
@@ -308,26 +353,28 @@ class LoopLogger:
             self._has_left = False
             self.iter += 1
             self.epoch += 1
+            self.flush()
 
     def _run(
         self, loop: Loop, before: Callable[[], None], after: Callable[[int, float], bool]
     ) -> Iterator[Any]:
         """Yield the batches; ``after`` tells whether to go on."""
-        update, clock = self.message_hub.update_scalar, time.perf_counter
-        data_time_key, time_key = f'{loop.mode}/data_time', f'{loop.mode}/time'
-        start = begin = clock()
+        outer = self._running[-2].timer if len(self._running) > 1 else None
+        if outer is not None:
+            outer.pause()
+        timer = loop.timer = LoopTimer(self.message_hub, loop.mode, self._has_idle_time)
         try:
             for batch_idx, batch in enumerate(loop.iterable):
-                update(data_time_key, clock() - start)
+                timer.begin_iteration()
                 before()
-                loop.seconds_inside = 0.0
                 yield batch
                 if loop not in self._running:
                     raise RuntimeError(f'{loop.mode}() must not go on after another loop took its place')
-                now = clock()
-                seconds, start = now - start - loop.seconds_inside, now
-                update(time_key, seconds)
-                if not after(batch_idx, seconds):
+                seconds = timer.end_iteration()
+                goes_on = after(batch_idx, seconds)
+                if self._lines is not None:
+                    self._lines.write_landed()
+                if not goes_on:
                     break
         except GeneratorExit:
             self._has_left |= loop.mode == 'train' and loop in self._running
@@ -335,8 +382,8 @@ class LoopLogger:
         finally:
             if loop in self._running:
                 self._running.remove(loop)
-                if self._running:
-                    self._running[-1].seconds_inside += clock() - begin
+                if outer is not None:
+                    outer.resume()
 
     def _evaluate(self, loop: Loop) -> Iterator[Any]:
         self._begin(loop)
@@ -349,12 +396,14 @@ class LoopLogger:
             nonlocal total
             total += iter_seconds
             info['eta'] = total / (batch_idx + 1) * (len(loop) - batch_idx - 1)
+            self._look_for_nans(mode, self.iter + is_inside)
             if (batch_idx + 1) % self.interval == 0:
-                self.logger.info(self.log_processor.get_log_after_iter(runner, batch_idx, mode)[1])
+                self._write_line(runner, batch_idx, mode, None)
             return True
 
         self._set_info(eta=0.0)
         yield from self._run(loop, lambda: None, after)
+        self.flush()
         view = View(runner, message_hub=EpochHub(self.message_hub, mode, starts))
         tag, line = self.log_processor.get_log_after_epoch(
             view, len(loop) - 1, mode, with_non_scalar=mode == 'test'
@@ -364,9 +413,30 @@ class LoopLogger:
     def _set_info(self, **infos: Any) -> None:
         self.message_hub.update_info_dict(infos)
 
-    def _write(self, tag: dict[str, Any], line: str, step: int) -> None:
-        self.logger.info(line)
-        if self._scalars_file is not None:
+    def _look_for_nans(self, mode: str, iteration: int) -> None:
+        if self._nan_watch is not None:
+            self._nan_watch.note(mode, iteration)
+
+    def _write_line(self, runner: Any, batch_idx: int, mode: str, step: int | None) -> None:
+        """Write the line of an iteration, and its record if it has a step, when their values have landed."""
+        if self._lines is None or self._lines.is_clear():
+            self._write(*self.log_processor.get_log_after_iter(runner, batch_idx, mode), step)
+            return
+        view, created = as_it_is_now(runner), time.time()
+
+        def write() -> None:
+            self._write(*self.log_processor.get_log_after_iter(view, batch_idx, mode), step, created)
+
+        self._lines.add(f'the line of iteration {batch_idx + 1} of {mode}', write)
+
+    def _write(self, tag: dict[str, Any], line: str, step: int | None, created: float | None = None) -> None:
+        if created is None:
+            self.logger.info(line)
+        elif self.logger.isEnabledFor(logging.INFO):
+            record = self.logger.makeRecord(self.logger.name, logging.INFO, __file__, 0, line, (), None)
+            record.created, record.msecs = created, created % 1 * 1000
+            self.logger.handle(record)
+        if self._scalars_file is not None and step is not None:
             self._scalars_file.add_scalars(tag, step)
 
 
@@ -377,6 +447,11 @@ def _reduce(value: Any) -> Any:
         return sum(means[1:], means[0])
     is_tensor = hasattr(value, 'is_floating_point')
     return value.mean() if is_tensor and value.ndim > 0 and value.is_floating_point() else value
+
+
+def _check_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ArgumentError(f'{name} must be one of {", ".join(map(repr, known))}, got {value!r}')
 
 
 def _check_at_least_1(**numbers: int | None) -> None:

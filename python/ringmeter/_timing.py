@@ -1,0 +1,82 @@
+"""The times of a loop's iterations."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from ._core import Stopwatch
+from .history_buffer import HistoryBuffer
+
+if TYPE_CHECKING:
+    from .message_hub import MessageHub
+
+
+class LoopTimer:
+    """Records ``time``, ``data_time`` and, if asked for, ``idle_time`` of one pass over a loader.
+
+    ``data_time`` is what the host spent in the loader. ``time`` runs from one iteration to the next: on the
+    host, or on the device that the losses are on. There the clock is read where they are, in the same launch,
+    so that nothing waits and yet work counts when it is done, not when it is queued.
+    """
+
+    def __init__(self, hub: MessageHub, mode: str, with_idle_time: bool) -> None:
+        self._hub = hub
+        self._time_key, self._data_time_key = f'{mode}/time', f'{mode}/data_time'
+        self._start = time.perf_counter()  # of the running iteration
+        self._inside = 0.0  # of it: spent in loops inside of it
+        self._paused = 0.0  # when the running one of those began
+        self._is_recorded = False  # the time of the running iteration
+        self._stopwatch = self._make_stopwatch(self._time_key)
+        self._idle = None
+        if with_idle_time:
+            hub.log_scalars.setdefault(f'{mode}/idle_time', HistoryBuffer())
+            hub._resumed_keys.setdefault(f'{mode}/idle_time', True)
+            self._idle = self._make_stopwatch(f'{mode}/idle_time')
+
+    def begin_iteration(self) -> None:
+        """Its batch is there."""
+        self._hub.update_scalar(self._data_time_key, time.perf_counter() - self._start)
+        if self._idle is not None and self._idle.is_started:
+            self._idle.lap()
+        self._inside = 0.0
+        self._is_recorded = False
+
+    def record(self, log_dict: dict[str, Any]) -> None:
+        """Record scalars of the running iteration."""
+        if self._stopwatch is None or self._is_recorded:
+            self._hub.update_scalars(log_dict)
+        else:
+            self._is_recorded = self._hub._update_scalars_and_lap(log_dict, self._stopwatch)
+
+    def end_iteration(self) -> float:
+        """Return how many seconds it took on the host."""
+        now = time.perf_counter()
+        seconds, self._start = now - self._start - self._inside, now
+        if not self._is_recorded:
+            self._hub.update_scalar(self._time_key, seconds)
+            if self._stopwatch is None:
+                self._stopwatch = self._make_stopwatch(self._time_key)
+        if self._idle is not None:
+            self._idle.start()
+        return seconds
+
+    def pause(self) -> None:
+        """Another loop begins inside of the running iteration."""
+        self._paused = time.perf_counter()
+        if self._stopwatch is not None and self._stopwatch.is_started:
+            self._stopwatch.pause()
+
+    def resume(self) -> None:
+        self._inside += time.perf_counter() - self._paused
+        if self._stopwatch is not None and self._stopwatch.is_started:
+            self._stopwatch.resume()
+
+    def _make_stopwatch(self, key: str) -> Stopwatch | None:
+        """Return one for the history, running if a device is in use; if not, the first loss starts it."""
+        history = self._hub.log_scalars.get(key)
+        if type(history) is not HistoryBuffer:  # one of the user's, or none yet
+            return None
+        stopwatch = Stopwatch(history)
+        stopwatch.start()
+        return stopwatch

@@ -1,0 +1,293 @@
+"""Loops whose losses are on a CUDA device, on a driver without a GPU: lines, times, NaNs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+
+import pytest
+
+import ringmeter as rm
+
+
+@pytest.fixture
+def stream(cuda):
+    handle = cuda.new_stream(0)
+    cuda.set_stream(0, handle)
+    # The device is in use before, so that its time is taken from the beginning.
+    rm.HistoryBuffer().update(cuda.FakeCudaTensor(0.0))
+    return handle
+
+
+@pytest.fixture
+def written():
+    """A logger, and the lines that it got."""
+    lines = []
+
+    class Handler(logging.Handler):
+        def emit(self, record):
+            lines.append(record)
+
+    logger = logging.Logger('written')
+    logger.addHandler(Handler())
+    return logger, lines
+
+
+def texts(lines):
+    return [record.getMessage() for record in lines]
+
+
+def losses_of(lines):
+    return [text.rpartition('loss: ')[2] for text in texts(lines)]
+
+
+def test_line_is_written_as_of_its_iteration_once_its_values_have_landed(cuda, stream, written):
+    logger, lines = written
+    meter = rm.LoopLogger(max_epochs=1, interval=2, window_size=2, logger=logger)
+    loss = cuda.FakeCudaTensor(0.0)
+    seen = []
+    for batch in meter.train([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]):
+        seen.append(len(lines))
+        if batch == 1.0:
+            cuda.pause(stream)
+        loss.write(batch)
+        meter.log(loss=loss)
+        if batch == 5.0:
+            cuda.pause(stream, False)
+            cuda.sync(stream)
+    # Those of iterations 2 and 4 waited until the end of iteration 5.
+    assert seen[:6] == [0, 0, 0, 0, 0, 2]
+    assert losses_of(lines) == ['1.5000', '3.5000', '5.5000', '7.5000']
+    assert [text[:21] for text in texts(lines)] == [f'Epoch(train) [1][{i}/8]' for i in (2, 4, 6, 8)]
+    assert lines[0].created < lines[1].created
+
+
+def test_lines_never_wait_inside_an_epoch_and_all_are_there_at_its_end(cuda, stream, written):
+    logger, lines = written
+    meter = rm.LoopLogger(max_epochs=1, interval=1, logger=logger)
+    cuda.delay(stream, 20_000)
+    begin = time.perf_counter()
+    for batch in meter.train([1.0, 2.0, 3.0, 4.0, 5.0]):
+        meter.log(loss=cuda.FakeCudaTensor(batch))
+        queued = time.perf_counter() - begin
+    assert queued < 0.08  # the device takes 0.1 s
+    assert losses_of(lines) == ['1.0000', '1.5000', '2.0000', '2.5000', '3.0000']
+
+
+def test_lines_now_wait(cuda, stream, written):
+    logger, lines = written
+    meter = rm.LoopLogger(max_epochs=1, interval=1, logger=logger, lines='now')
+    cuda.delay(stream, 5000)
+    for n, batch in enumerate(meter.train([1.0, 2.0, 3.0])):
+        assert len(lines) == n
+        meter.log(loss=cuda.FakeCudaTensor(batch))
+
+
+def test_custom_windows_and_rates_are_those_of_the_iteration(cuda, stream, written, tmp_path):
+    logger, lines = written
+
+    class Optimizer:
+        param_groups = [{'lr': 0.1}]  # noqa: RUF012
+
+    custom = [
+        {'data_src': 'loss', 'log_name': 'loss_epoch', 'method_name': 'mean', 'window_size': 'epoch'},
+        {'data_src': 'loss', 'log_name': 'loss_new', 'method_name': 'max', 'window_size': 'interval'},
+        {'data_src': 'loss', 'log_name': 'loss_now', 'method_name': 'current'},
+    ]
+    meter = rm.LoopLogger(
+        Optimizer(),
+        max_epochs=1,
+        interval=2,
+        window_size=1,
+        custom_cfg=custom,
+        logger=logger,
+        work_dir=tmp_path,
+    )
+    cuda.pause(stream)
+    for n, batch in enumerate(meter.train([4.0, 3.0, 2.0, 1.0, 0.0, 0.5])):
+        Optimizer.param_groups[0]['lr'] = 0.1 * (n + 2)
+        meter.log(loss=cuda.FakeCudaTensor(batch))
+        if n == 4:
+            cuda.pause(stream, False)
+    records = [json.loads(line) for line in (tmp_path / 'vis_data' / 'scalars.json').read_text().splitlines()]
+    picked = [(r['step'], r['loss'], r['loss_epoch'], r['loss_new'], r['loss_now']) for r in records]
+    assert picked == [(2, 3.0, 3.5, 4.0, 3.0), (4, 1.0, 2.5, 2.0, 1.0), (6, 0.5, 1.75, 0.5, 0.5)]
+    assert [round(r['lr'], 3) for r in records] == [0.2, 0.4, 0.6]
+    assert len(lines) == 3
+
+
+def test_validation_line_comes_after_the_lines_of_training(cuda, stream, written):
+    logger, lines = written
+    meter = rm.LoopLogger(max_epochs=2, interval=2, logger=logger)
+    cuda.delay(stream, 500)
+    for _ in meter.epochs():
+        for batch in meter.train([1.0, 2.0, 3.0, 4.0]):
+            meter.log(loss=cuda.FakeCudaTensor(batch))
+        for batch in meter.val([0.5]):
+            meter.log(accuracy=cuda.FakeCudaTensor(batch))
+    assert [text.partition(')')[0] for text in texts(lines)] == [
+        'Epoch(train',
+        'Epoch(train',
+        'Epoch(val',
+    ] * 2
+    assert 'accuracy: 0.5000' in texts(lines)[2]
+
+
+def test_line_whose_values_cannot_land_is_left_out_with_a_warning(cuda, stream, written, caplog):
+    logger, lines = written
+    meter = rm.LoopLogger(max_epochs=1, interval=1, logger=logger)
+    cuda.pause(stream)
+    rm.set_wait_timeout(0.02)
+    try:
+        for batch in meter.train([1.0]):
+            meter.log(loss=cuda.FakeCudaTensor(batch))
+    finally:
+        rm.set_wait_timeout(600)
+    assert lines == []
+    assert 'the line of iteration 1 of train is left out: its values did not land in time' in caplog.text
+    cuda.pause(stream, False)
+    assert meter.message_hub.get_scalar('train/loss').current() == 1.0
+
+
+def test_lines_that_wait_are_written_at_exit(run_with_fake):
+    done = run_with_fake("""
+import logging, sys
+import fake_cuda_tensor as cuda, ringmeter as rm
+logger = logging.Logger('x')
+logger.addHandler(logging.StreamHandler(sys.stdout))
+stream = cuda.new_stream(0)
+cuda.set_stream(0, stream)
+cuda.delay(stream, 200_000)
+meter = rm.LoopLogger(max_iters=5, interval=1, logger=logger)
+for batch in meter.train([1.0, 2.0]):
+    meter.log(loss=cuda.FakeCudaTensor(batch))
+    if batch == 2.0:
+        sys.exit(3)
+""")
+    assert done.stderr == ''
+    assert done.returncode == 3
+    assert done.stdout.count('Iter(train)') == 1
+
+
+# ---- times ----
+
+
+def times(meter, mode='train'):
+    return meter.message_hub.get_scalar(f'{mode}/time').data[0].tolist()
+
+
+def test_time_is_that_of_the_device_and_takes_no_launch(cuda, stream):
+    meter = rm.LoopLogger(max_epochs=1, logger=logging.Logger('quiet'))
+    before = cuda.calls('cuLaunchKernel')
+    for batch in meter.train([1.0, 2.0, 3.0, 4.0]):
+        meter.log(a=cuda.FakeCudaTensor(batch), loss=cuda.FakeCudaTensor(batch))
+    assert cuda.calls('cuLaunchKernel') == before + 5  # one to start with
+    # The fake's clock goes on by 32 ns whenever it is read, and its kernels by one for each shuffle.
+    on_device = times(meter)[1:]
+    assert len(times(meter)) == 4
+    assert all(0 < seconds < 1e-5 for seconds in on_device)
+    meter.log(loss=1.0)
+
+
+def test_time_is_that_of_the_device_from_the_first_iteration_of_later_epochs(cuda, stream):
+    meter = rm.LoopLogger(max_epochs=2, logger=logging.Logger('quiet'))
+    for _ in meter.epochs():
+        for batch in meter.train([1.0, 2.0, 3.0]):
+            meter.log(loss=cuda.FakeCudaTensor(batch))
+        time.sleep(0.01)
+    assert all(0 < seconds < 1e-5 for seconds in times(meter)[3:])
+
+
+def test_time_is_that_of_the_host_where_nothing_is_on_a_device(cuda, stream):
+    meter = rm.LoopLogger(max_epochs=1, logger=logging.Logger('quiet'))
+    for batch in meter.train([1.0, 2.0, 3.0]):
+        time.sleep(0.002)
+        meter.log(loss=batch)
+    assert all(seconds > 0.002 for seconds in times(meter))
+
+
+def test_time_of_a_loop_inside_is_not_counted(cuda, stream):
+    meter = rm.LoopLogger(max_epochs=1, logger=logging.Logger('quiet'))
+    for batch in meter.train([1.0, 2.0, 3.0, 4.0]):
+        meter.log(loss=cuda.FakeCudaTensor(batch))
+        if batch == 2.0:
+            for each in meter.val([float(i) for i in range(1000)]):
+                meter.log(accuracy=cuda.FakeCudaTensor(each))
+    seconds = times(meter)
+    assert len(seconds) == 4
+    assert len(times(meter, 'val')) == 1000
+    assert seconds[2] < sum(times(meter, 'val')[1:]) / 10
+
+
+def test_idle_time_is_recorded_when_asked_for(cuda, stream, written):
+    logger, lines = written
+    meter = rm.LoopLogger(max_epochs=1, interval=4, logger=logger, idle_time=True)
+    for batch in meter.train([1.0, 2.0, 3.0, 4.0]):
+        meter.log(loss=cuda.FakeCudaTensor(batch))
+    idle = meter.message_hub.get_scalar('train/idle_time').data[0]
+    assert len(idle) == 4
+    assert (idle > 0).all()
+    assert 'idle_time: 0.0000' in texts(lines)[0]
+
+
+# ---- NaNs ----
+
+
+def test_nans_are_counted_on_the_line_and_kept_in_the_record(cuda, stream, written, tmp_path):
+    logger, lines = written
+    meter = rm.LoopLogger(max_epochs=1, interval=4, window_size=3, logger=logger, work_dir=tmp_path)
+    for batch in meter.train([math.nan, 2.0, math.nan, 4.0]):
+        meter.log(other=batch, loss=cuda.FakeCudaTensor(batch))
+    assert losses_of(lines) == ['nan 1/3']
+    assert 'other: 4.0000' in texts(lines)[0]
+    record = json.loads((tmp_path / 'vis_data' / 'scalars.json').read_text())
+    assert math.isnan(record['loss'])
+
+
+def test_nans_are_shown_as_such_when_asked_for(written):
+    logger, lines = written
+    meter = rm.LoopLogger(max_epochs=1, interval=2, logger=logger, on_nan='show')
+    for batch in meter.train([math.nan, 2.0]):
+        meter.log(loss=batch)
+    assert losses_of(lines) == ['nan']
+
+
+def test_nans_of_an_evaluation_are_counted(written):
+    logger, lines = written
+    meter = rm.LoopLogger(max_epochs=1, logger=logger)
+    for batch in meter.train([1.0]):
+        meter.log(loss=batch)
+    for batch in meter.val([1.0, math.nan, 3.0]):
+        meter.log(accuracy=batch)
+    assert 'accuracy: nan 1/3' in texts(lines)[-1]
+
+
+def test_nan_stops_the_run_naming_iteration_and_key_when_asked_for(cuda, stream, written):
+    logger, _ = written
+    meter = rm.LoopLogger(max_epochs=1, logger=logger, on_nan='raise')
+    done = []
+    with pytest.raises(rm.NanError, match=r"series 'train/loss': a NaN was recorded in iteration 3$"):
+        for batch in meter.train([1.0, 2.0, math.nan, 4.0, 5.0, 6.0]):
+            meter.log(loss=cuda.FakeCudaTensor(batch))
+            cuda.sync(stream)
+            done.append(batch)
+    assert len(done) in (3, 4)
+
+
+def test_nan_of_a_value_that_lands_late_is_found_by_the_end_of_the_epoch(cuda, stream, written):
+    logger, _ = written
+    meter = rm.LoopLogger(max_epochs=1, logger=logger, on_nan='raise')
+    cuda.delay(stream, 2000)
+    with pytest.raises(rm.NanError, match=r"series 'train/loss': a NaN was recorded in iteration 6$"):
+        for batch in meter.train([1.0, 2.0, 3.0, 4.0, 5.0, math.nan]):
+            meter.log(loss=cuda.FakeCudaTensor(batch))
+
+
+@pytest.mark.parametrize(
+    ('name', 'match'), [('lines', "'deferred', 'now'"), ('on_nan', "'count', 'show', 'raise'")]
+)
+def test_unknown_policies_are_refused(name, match):
+    with pytest.raises(rm.ArgumentError, match=f"{name} must be one of {match}, got 'x'"):
+        rm.LoopLogger(max_epochs=1, **{name: 'x'})
