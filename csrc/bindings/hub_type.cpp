@@ -351,7 +351,8 @@ bool Updates::apply(Hub* hub, PyObject* resumed) {
 }
 
 int Updates::apply_tick(Stopwatch* stopwatch) {
-  return tick_.device != nullptr ? record_tick(stopwatch, &tick_) : 0;
+  const bool is_launched = tick_.kind == Value::Kind::kOnDevice && tick_.device != nullptr;
+  return is_launched ? record_tick(stopwatch, &tick_) : 0;
 }
 
 // First, because it can fail: together, because each launch is a node that takes time in every replay.

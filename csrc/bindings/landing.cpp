@@ -206,14 +206,10 @@ bool launch(Value* const* values, std::size_t n, PyObject* key) {
   return true;
 }
 
-bool record(const Recording& recording) {
+bool record_pending(const Recording& recording) {
   History* history = recording.history;
   Value& value = *recording.value;
   try {
-    if (value.kind == Value::Kind::kNumber) {
-      history->series.push(value.number, recording.count);
-      return true;
-    }
     const Position position = history->series.push_pending(value.number.kind, recording.count);
     if (value.kind == Value::Kind::kOnDevice) {
       Py_INCREF(reinterpret_cast<PyObject*>(history));

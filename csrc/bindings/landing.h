@@ -4,6 +4,7 @@
 #include <Python.h>
 
 #include <cstddef>
+#include <new>
 
 #include "bindings/history_type.h"
 #include "bindings/scalar.h"
@@ -27,7 +28,17 @@ struct Recording {
 
 // Gives a value that was read, and launched if it is on a device, to its history. Not for kCapturing. False
 // with an error set.
-bool record(const Recording& recording);
+bool record_pending(const Recording& recording);
+inline bool record(const Recording& recording) {
+  if (recording.value->kind != Value::Kind::kNumber) return record_pending(recording);
+  try {
+    recording.history->series.push(recording.value->number, recording.count);
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+    return false;
+  }
+  return true;
+}
 
 // Captures kCapturing values: from now on each replay records one. False with an error set: nothing is
 // captured.

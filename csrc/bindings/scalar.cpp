@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <utility>
 
 #include "bindings/landing.h"
 #include "bindings/python_errors.h"
@@ -69,11 +70,8 @@ bool read_description(PyObject* description, DeviceTensor* out) {
 }
 
 void set_on_device(PyObject* object, const DeviceTensor& tensor, Value* out) {
-  out->kind = Value::Kind::kOnDevice;
-  out->number.kind = element_kind(tensor.scalar.type);
+  out->set(Value::Kind::kOnDevice, element_kind(tensor.scalar.type), object);
   out->tensor = tensor;
-  Py_INCREF(object);
-  out->object = object;
 }
 
 bool read_staged(PyObject* staged, Value* out) {
@@ -81,10 +79,7 @@ bool read_staged(PyObject* staged, Value* out) {
   const long number = kind == nullptr ? -1 : PyLong_AsLong(kind);
   Py_XDECREF(kind);
   if (PyErr_Occurred() != nullptr) return false;
-  out->kind = Value::Kind::kStaged;
-  out->number.kind = static_cast<NumberKind>(number);
-  Py_INCREF(staged);
-  out->object = staged;
+  out->set(Value::Kind::kStaged, static_cast<NumberKind>(number), staged);
   return true;
 }
 
@@ -137,18 +132,15 @@ PyObject* python_int(const Number& number) {
 
 }  // namespace
 
-Value::Value(Value&& other) noexcept
-    : kind(other.kind),
-      number(other.number),
-      tensor(other.tensor),
-      object(other.object),
-      device(other.device),
-      launched(other.launched) {
-  other.object = nullptr;
-  other.device = nullptr;
+Value::Value(Value&& other) noexcept : kind(other.kind), number(other.number) {
+  if (kind == Kind::kNumber) return;
+  tensor = other.tensor;
+  object = std::exchange(other.object, nullptr);
+  device = std::exchange(other.device, nullptr);
+  launched = other.launched;
 }
 
-Value::~Value() {
+void Value::drop() {
   if (device != nullptr) device->commit(launched, Receiver{});
   Py_XDECREF(object);
 }
@@ -164,16 +156,11 @@ bool read_value(PyObject* value, PyObject* key, Value* out) {
     raise_for(key, "ScalarError", "value must fit a float64, got an int beyond 1.8e308");
     return false;
   }
-  DeviceTensor tensor;
-  switch (read_tensor(value, &out->number, &tensor)) {
-    case TensorRead::kOk: return true;
-    case TensorRead::kOnDevice:
-      if (find_device(tensor.ordinal)) {
-        set_on_device(value, tensor, out);
-        return true;
-      }
-      break;
-    case TensorRead::kNotHere: break;
+  const TensorRead read = read_tensor(value, &out->number, &out->tensor);
+  if (read == TensorRead::kOk) return true;
+  if (read == TensorRead::kOnDevice && find_device(out->tensor.ordinal)) {
+    out->set(Value::Kind::kOnDevice, element_kind(out->tensor.scalar.type), value);
+    return true;
   }
   return read_in_python(value, key, out);
 }

@@ -20,14 +20,29 @@ struct Value {
   Value() = default;
   Value(Value&& other) noexcept;
   Value& operator=(Value&&) = delete;
-  ~Value();  // what was launched and not recorded lands nowhere
+  ~Value() {
+    if (kind != Kind::kNumber) drop();
+  }
 
   Kind kind = Kind::kNumber;
   Number number;  // only its kind is known, unless kNumber
-  DeviceTensor tensor{};
-  PyObject* object = nullptr;  // owned: the tensor, or what lands it; null of a number
-  Device* device = nullptr;    // of kOnDevice: where it was launched, until it is recorded
-  std::uint64_t launched = 0;  // and as what
+  // The rest is void of a number.
+  DeviceTensor tensor;
+  PyObject* object;        // owned: the tensor, or what lands it; may be null
+  Device* device;          // of kOnDevice: where it was launched, until it is recorded
+  std::uint64_t launched;  // and as what
+
+  // Makes it one that is not a number yet.
+  void set(Kind given, NumberKind number_kind, PyObject* new_object) {
+    kind = given;
+    number.kind = number_kind;
+    Py_XINCREF(new_object);
+    object = new_object;
+    device = nullptr;
+  }
+
+ private:
+  void drop();  // what was launched and not recorded lands nowhere
 };
 
 // What a recorded value may be: a number, or anything of one real element (ringmeter/_scalars.py says

@@ -56,7 +56,7 @@ bool record(Stopwatch* stopwatch, Value* value, Tick tick) {
 }
 
 void set_tick(int ordinal, DriverStream stream, Value* out) {
-  out->kind = Value::Kind::kOnDevice;
+  out->set(Value::Kind::kOnDevice, NumberKind::kInt, nullptr);
   out->tensor = {{0, ElementType::kUInt64}, ordinal, stream};
 }
 

@@ -77,6 +77,28 @@ bool is_one_element(const DLTensor& tensor) {
   return tensor.data != nullptr;  // null for fake, wrapper and resized-to-nothing tensors
 }
 
+// Kept out of the way of tensors on the CPU.
+__attribute__((noinline)) TensorRead locate(const DLPackExchangeAPI* api, const DLTensor& view,
+                                            const char* data, ElementType type, DeviceTensor* tensor) {
+  // ROCm calls itself "cuda" in torch, but not here.
+  if (view.device.device_type != kDLCUDA && view.device.device_type != kDLCUDAManaged) {
+    return TensorRead::kNotHere;
+  }
+  // Of the calling thread: never kept. A null stream is the default one, for these devices.
+  void* stream = nullptr;
+  if (api->current_work_stream == nullptr ||
+      api->current_work_stream(kDLCUDA, view.device.device_id, &stream) != 0) {
+    PyErr_Clear();
+    return TensorRead::kNotHere;
+  }
+  *tensor = {{reinterpret_cast<std::uintptr_t>(data), type},
+             view.device.device_id,
+             static_cast<DriverStream>(stream)};
+  last_api = api;
+  last_device = tensor->ordinal;
+  return TensorRead::kOnDevice;
+}
+
 }  // namespace
 
 TensorRead read_tensor(PyObject* value, Number* number, DeviceTensor* tensor) {
@@ -96,23 +118,7 @@ TensorRead read_tensor(PyObject* value, Number* number, DeviceTensor* tensor) {
     *number = decode_element(type, data);
     return TensorRead::kOk;
   }
-  // ROCm calls itself "cuda" in torch, but not here.
-  if (view.device.device_type != kDLCUDA && view.device.device_type != kDLCUDAManaged) {
-    return TensorRead::kNotHere;
-  }
-  // Of the calling thread: never kept. A null stream is the default one, for these devices.
-  void* stream = nullptr;
-  if (api->current_work_stream == nullptr ||
-      api->current_work_stream(kDLCUDA, view.device.device_id, &stream) != 0) {
-    PyErr_Clear();
-    return TensorRead::kNotHere;
-  }
-  *tensor = {{reinterpret_cast<std::uintptr_t>(data), type},
-             view.device.device_id,
-             static_cast<DriverStream>(stream)};
-  last_api = api;
-  last_device = tensor->ordinal;
-  return TensorRead::kOnDevice;
+  return locate(api, view, data, type, tensor);
 }
 
 int last_ordinal() { return last_device; }
