@@ -32,6 +32,7 @@ PyObject* history_new(PyTypeObject* type, PyObject*, PyObject*) {
   if (self == nullptr) return nullptr;
   self_of(self)->key = nullptr;
   self_of(self)->resumed_in = 0;
+  self_of(self)->is_captured = false;
   try {
     new (&self_of(self)->series) Series(kDefaultMaxLength, NumberKind::kFloat, NumberKind::kFloat);
   } catch (const std::bad_alloc&) {
@@ -199,7 +200,9 @@ bool read_at(History* history, PyObject* given, PyObject* landed, Window* out) {
   if (landed_only < 0) return false;
   out->landed_only = landed_only != 0;
   if (out->landed_only) land_arrived();
-  if (given == nullptr || given == Py_None) return true;
+  if (given == nullptr || given == Py_None) {
+    return out->landed_only || !history->is_captured || wait_for_replays(history);
+  }
   if (out->landed_only) {
     raise_for(history->key, "ArgumentError", "landed must be False where at is given, got True");
     return false;
@@ -295,6 +298,7 @@ bool read_window(History* history, const char* method, PyObject* const* args, Py
 
 // A short cut for the most asked question. Null without an error when it takes the long way.
 PyObject* newest(History* history) {
+  if (history->is_captured && !wait_for_replays(history)) return nullptr;
   land_arrived();
   const Position head = history->series.position();
   Number number;
@@ -659,6 +663,7 @@ PyObject* mean_of(PyObject* history, std::uint64_t window_size, const Position* 
   window.size = window_size;
   window.has_at = at != nullptr;
   if (window.has_at) window.at = *at;
+  if (!window.has_at && self_of(history)->is_captured && !wait_for_replays(self_of(history))) return nullptr;
   return mean(self_of(history), window);
 }
 

@@ -17,6 +17,7 @@ struct History {
   // The id of a hub's dict of resumed keys in which `key` was seen to be True, or 0. After changes to that
   // dict by hand it may be out of date, which only costs the error for a change of `resumed`.
   std::uint64_t resumed_in;
+  bool is_captured;  // replays of a CUDA graph record into it
   Series series;
 };
 

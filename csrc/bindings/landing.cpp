@@ -6,6 +6,7 @@
 #include <new>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "bindings/methods.h"
@@ -42,6 +43,7 @@ struct Captured {
   Number count;
   Device* device;
   std::uint32_t node;
+  int ordinal;
 };
 
 // Under the GIL. Addresses are kept by nodes.
@@ -60,6 +62,17 @@ void land_replayed(void* owner, std::uint64_t, const Number& value) {
       std::this_thread::yield();
     }
   }
+}
+
+std::vector<int> captured_ordinals(const History* history = nullptr) {
+  std::vector<int> ordinals;
+  for (const Captured* captured : all_captured()) {
+    if (history != nullptr && captured->history != history) continue;
+    if (std::find(ordinals.begin(), ordinals.end(), captured->ordinal) == ordinals.end()) {
+      ordinals.push_back(captured->ordinal);
+    }
+  }
+  return ordinals;
 }
 
 void raise_device_error(PyObject* key, const char* what) { raise_for(key, "DeviceError", "%s", what); }
@@ -173,6 +186,89 @@ bool launch_group(Value* const* values, std::size_t n, PyObject* key) {
   return true;
 }
 
+// Launches a replay_mark() into the current stream. False, perhaps with an error set, when there is none.
+bool launch_mark(int ordinal, Value* out) {
+  const Device* device = Devices::instance().find(ordinal);
+  DriverStream stream = nullptr;
+  if (device == nullptr || !current_stream(ordinal, &stream)) return false;
+  out->set(Value::Kind::kOnDevice, NumberKind::kInt, nullptr);
+  out->tensor = {device->replay_mark(), ordinal, stream};
+  if (!launch_group(&out, 1, nullptr)) {
+    if (PyErr_ExceptionMatches(PyExc_RuntimeError) != 0) PyErr_Clear();  // what has landed can still be read
+    return false;
+  }
+  return out->kind == Value::Kind::kOnDevice;
+}
+
+// ringmeter._core.ReplayMark: where each history that graphs record into stood.
+struct ReplayMark {
+  PyObject_HEAD
+  std::vector<std::pair<History*, Position>>* histories;  // owned, and the histories too
+};
+
+void land_mark(void* owner, std::uint64_t, const Number&) {
+  for (auto& [history, position] : *static_cast<ReplayMark*>(owner)->histories) {
+    position = history->series.position();
+  }
+}
+
+void replay_mark_dealloc(PyObject* self) {
+  PyTypeObject* type = Py_TYPE(self);
+  auto* histories = reinterpret_cast<ReplayMark*>(self)->histories;
+  for (const auto& each : *histories) Py_DECREF(reinterpret_cast<PyObject*>(each.first));
+  delete histories;
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+
+// positions(): [(history, position)], once the mark has landed.
+PyObject* replay_mark_positions(PyObject* self, PyObject*) {
+  PyObject* result = PyList_New(0);
+  for (const auto& [history, position] : *reinterpret_cast<ReplayMark*>(self)->histories) {
+    PyObject* item = Py_BuildValue("(OK)", reinterpret_cast<PyObject*>(history),
+                                   static_cast<unsigned long long>(position));
+    if (result == nullptr || item == nullptr || PyList_Append(result, item) != 0) Py_CLEAR(result);
+    Py_XDECREF(item);
+  }
+  return result;
+}
+
+PyTypeObject* replay_mark_type() {
+  static PyMethodDef methods[] = {
+      {"positions", replay_mark_positions, METH_NOARGS, "positions($self, /)\n--\n\n"},
+      {nullptr, nullptr, 0, nullptr},
+  };
+  static PyType_Slot slots[] = {
+      {Py_tp_doc, const_cast<char*>("Where each history that CUDA graphs record into stood.")},
+      {Py_tp_dealloc, reinterpret_cast<void*>(replay_mark_dealloc)},
+      {Py_tp_methods, methods},
+      {0, nullptr},
+  };
+  static PyType_Spec spec = {"ringmeter._core.ReplayMark", static_cast<int>(sizeof(ReplayMark)), 0,
+                             Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
+  static auto* type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
+  return type;
+}
+
+// New reference, or null, perhaps with an error set.
+PyObject* new_replay_mark(int ordinal) {
+  Value value;
+  if (replay_mark_type() == nullptr || !launch_mark(ordinal, &value)) return nullptr;
+  PyObject* self = replay_mark_type()->tp_alloc(replay_mark_type(), 0);
+  if (self == nullptr) return nullptr;
+  auto* mark = reinterpret_cast<ReplayMark*>(self);
+  mark->histories = new std::vector<std::pair<History*, Position>>;
+  for (const Captured* captured : all_captured()) {
+    if (captured->ordinal != ordinal) continue;
+    Py_INCREF(reinterpret_cast<PyObject*>(captured->history));
+    mark->histories->emplace_back(captured->history, 0);
+  }
+  Py_INCREF(self);  // until it has landed
+  value.device->commit(value.launched, {land_mark, mark, 0});
+  value.device = nullptr;
+  return self;
+}
+
 bool is_same_queue(const DeviceTensor& a, const DeviceTensor& b) {
   return a.ordinal == b.ordinal && a.stream == b.stream;
 }
@@ -243,9 +339,10 @@ bool capture(const Recording* recordings, std::size_t n) {
           throw DriverError(kSuccess,
                             "the values of one call must be on one stream while it captures a graph");
         }
-        auto* captured = new Captured{each.history, each.count, device, 0};
+        auto* captured = new Captured{each.history, each.count, device, 0, tensor.ordinal};
         Py_INCREF(reinterpret_cast<PyObject*>(each.history));
         scalars[i] = each.value->tensor.scalar;
+        each.history->is_captured = true;
         nodes[i] = captured->node = device->add_node(scalars[i].type, {land_replayed, captured, 0});
         all_captured().push_back(captured);
       }
@@ -260,6 +357,24 @@ bool capture(const Recording* recordings, std::size_t n) {
     return false;
   }
   return true;
+}
+
+bool wait_for_replays(History* history) {
+  std::vector<std::uint64_t> ends(Devices::kMost);
+  for (const int ordinal : captured_ordinals(history)) {
+    Value mark;
+    if (!launch_mark(ordinal, &mark)) {
+      if (PyErr_Occurred() != nullptr) return false;
+      continue;
+    }
+    ends[static_cast<std::size_t>(ordinal)] = mark.launched + 1;  // and it goes to nobody
+  }
+  switch (wait([&] { return Devices::instance().has_landed(ends); }, history->key)) {
+    case Wait::kLanded: return true;
+    case Wait::kTimeout: raise_timeout(history->key, "replays must end within %S s, they have not"); break;
+    case Wait::kError: break;
+  }
+  return false;
 }
 
 void land_arrived() {
@@ -400,6 +515,21 @@ PyObject* lost_replays(PyObject*, PyObject*) {
   return result;
 }
 
+// For each device that scalars were captured on, what replay_mark() has to say once it has landed.
+PyObject* has_captures(PyObject*, PyObject*) { return PyBool_FromLong(!all_captured().empty()); }
+
+PyObject* mark_replays(PyObject*, PyObject*) {
+  PyObject* result = PyList_New(0);
+  for (const int ordinal : captured_ordinals()) {
+    PyObject* mark = result == nullptr ? nullptr : new_replay_mark(ordinal);
+    if (mark == nullptr && PyErr_Occurred() == nullptr) continue;  // its stream captures, or it has failed
+    if (mark == nullptr || PyList_Append(result, mark) != 0) Py_CLEAR(result);
+    Py_XDECREF(mark);
+    if (result == nullptr) return nullptr;
+  }
+  return result;
+}
+
 // For each captured scalar of a history: (count, nans, sum, min, max, last).
 PyObject* replay_totals(PyObject*, PyObject* history) {
   PyObject* result = PyList_New(0);
@@ -430,6 +560,8 @@ PyMethodDef landing_functions[] = {
     {"device_problem", device_problem, METH_O, "device_problem(ordinal, /)\n--\n\n"},
     {"device_states", device_states, METH_NOARGS, "device_states()\n--\n\n"},
     {"lost_replays", lost_replays, METH_NOARGS, "lost_replays()\n--\n\n"},
+    {"has_captures", has_captures, METH_NOARGS, "has_captures()\n--\n\n"},
+    {"mark_replays", mark_replays, METH_NOARGS, "mark_replays()\n--\n\n"},
     {"replay_totals", replay_totals, METH_O, "replay_totals(history, /)\n--\n\n"},
     {nullptr, nullptr, 0, nullptr},
 };

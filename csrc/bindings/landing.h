@@ -50,6 +50,10 @@ void land_arrived();
 // Waits until everything before `end` has landed. False with an error set.
 bool wait_until_landed(History* history, Position end);
 
+// Waits for the replays that were put into the current stream before, of graphs that record into the history.
+// False with an error set. A device that cannot be asked is passed over: what has landed can be read.
+bool wait_for_replays(History* history);
+
 // device functions of the module, null-terminated.
 extern PyMethodDef landing_functions[];
 

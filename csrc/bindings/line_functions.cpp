@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "bindings/history_type.h"
+#include "bindings/landing.h"
 #include "bindings/methods.h"
 #include "core/format.h"
 
@@ -74,7 +75,10 @@ py::object rule_of(const py::dict& rules, PyObject* key) {
 bool find_position(py::handle positions, PyObject* key, PyObject* buffer, bool* has_position, Position* out) {
   *has_position = !positions.is_none();
   if (!*has_position) {
-    return !is_plain_history(buffer) || reinterpret_cast<History*>(buffer)->series.position() != 0;
+    if (!is_plain_history(buffer)) return true;
+    auto* history = reinterpret_cast<History*>(buffer);
+    if (history->is_captured && !wait_for_replays(history)) throw py::error_already_set();
+    return history->series.position() != 0;
   }
   PyObject* known = PyDict_GetItemWithError(positions.ptr(), key);
   if (known == nullptr) {

@@ -137,6 +137,8 @@ bool Device::launch(const DeviceScalar* scalars, std::size_t n, DriverStream str
   for (std::size_t i = 0; i < n; ++i) {
     InFlight& entry = in_flight(head + i);
     entry.type = scalars[i].type;
+    entry.is_mark = scalars[i].source == counter_;
+    marks_ += entry.is_mark ? 1 : 0;
     entry.is_committed.store(false, std::memory_order_relaxed);
   }
   *first = head;
@@ -186,8 +188,9 @@ bool Device::drain(bool may_wait) {
   } else if (!lock.try_lock()) {
     return false;
   }
-  const bool any_replayed = !nodes_.empty() && drain_replayed();
-  return drain_launched() || any_replayed;
+  const bool any_launched = drain_launched();
+  const bool any_replayed = !nodes_.empty() && marks_ == 0 && drain_replayed(UINT64_MAX);
+  return any_launched || any_replayed;
 }
 
 bool Device::drain_launched() {
@@ -198,6 +201,11 @@ bool Device::drain_launched() {
   for (; tail != head && slot(tail).read(landing_tag(tail, sizes_.log2_slots), &bits); ++tail) {
     const InFlight& entry = in_flight(tail);
     if (!entry.is_committed.load(std::memory_order_acquire)) break;
+    if (entry.is_mark) {
+      drain_replayed(bits);
+      if (graph_tail_ < bits) break;  // one of another stream is about to land
+      --marks_;
+    }
     const Receiver& to = entry.receiver;
     if (to.land != nullptr) to.land(to.owner, to.position, decode_element(entry.type, &bits));
   }
@@ -207,10 +215,10 @@ bool Device::drain_launched() {
 
 // A slot that shows a later lap than expected has been written again: the newest entry that may be in it is
 // then known, and with it the oldest that may still be in the ring.
-bool Device::drain_replayed() {
+bool Device::drain_replayed(std::uint64_t end) {
   const unsigned log2 = sizes_.log2_graph_slots;
   bool any = false;
-  for (;;) {
+  while (graph_tail_ < end) {
     const GraphSlot& slot = graph_slots_[graph_tail_ & (graph_slot_count() - 1)];
     const std::uint32_t tag = landing_tag(graph_tail_, log2);
     std::array<std::uint32_t, 4> payload;
@@ -228,6 +236,7 @@ bool Device::drain_replayed() {
     if (laps_ahead == 0) return any;
     graph_tail_ += (laps_ahead << log2) - graph_slot_count() + 1;
   }
+  return any;
 }
 
 bool Device::release(void (*free)(void* owner)) {
@@ -273,6 +282,11 @@ ReplayTotals Device::totals(std::uint32_t node) const {
   totals.last = decode_element(type, &last);
   totals.nans = joined(part[8], part[9]);
   return totals;
+}
+
+bool Device::has_nodes() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return !nodes_.empty();
 }
 
 std::uint64_t Device::lost(std::uint32_t node) const {

@@ -89,6 +89,10 @@ class Device {
   // Captures copies of `n` <= kMostEntries scalars, each to a node. Throws DriverError.
   void capture(const DeviceScalar* scalars, const std::uint32_t* nodes, std::size_t n, DriverStream stream);
   ReplayTotals totals(std::uint32_t node) const;
+  // When this is launched, and lands, everything has landed that replays had written before it in its stream,
+  // and nothing that any wrote after it. Its value means nothing else.
+  DeviceScalar replay_mark() const { return {counter_, ElementType::kUInt64}; }
+  bool has_nodes() const;
   // Values of the node that were overwritten before drain() came by, as far as it has come.
   std::uint64_t lost(std::uint32_t node) const;
 
@@ -113,6 +117,7 @@ class Device {
   struct InFlight {
     Receiver receiver;
     ElementType type;
+    bool is_mark;
     std::atomic<bool> is_committed{false};
   };
   struct Node {
@@ -129,7 +134,7 @@ class Device {
   void prove();
   void launch(DriverFunction function, void* parameters, std::size_t n, DriverStream stream) const;
   bool drain_launched();
-  bool drain_replayed();
+  bool drain_replayed(std::uint64_t end);
   bool take(const Node& node, std::uint32_t run, std::uint64_t bits);
   AppendEntry entry(std::uint64_t number, const DeviceScalar& scalar) const;
   std::uint64_t slot_count() const { return std::uint64_t{1} << sizes_.log2_slots; }
@@ -162,6 +167,7 @@ class Device {
   // Under the mutex.
   std::uint64_t released_;
   std::uint64_t graph_tail_ = 0;
+  std::uint64_t marks_ = 0;  // in flight: replays must not be drained beyond them
   std::vector<Node> nodes_;
 };
 

@@ -22,10 +22,10 @@ class LineQueue:
         self._waiting: deque[tuple[tuple[int, ...], str, Callable[[], None]]] = deque()
 
     def is_clear(self) -> bool:
-        """Return whether nothing waits, and nothing that would have to be waited for is on its way."""
+        """Return whether nothing waits, and nothing that would have to be waited for can be on its way."""
         if not _staging.is_empty():
             _staging.flush()  # nothing there lands by itself
-        return not self._waiting and _core.land_arrived() == 0
+        return not self._waiting and not _core.has_captures() and _core.land_arrived() == 0
 
     def add(self, what: str, write: Callable[[], None]) -> None:
         """Wait with ``write()``, which is about ``what``, for what has been recorded so far."""
@@ -58,7 +58,10 @@ def flush_at_exit(lines: LineQueue) -> None:
 
 
 class HubAt:
-    """A hub as it is now, to be asked later: histories of which only what has been recorded so far counts."""
+    """A hub as it is now, to be asked later: histories of which only what has been recorded so far counts.
+
+    What replays of CUDA graphs recorded so far counts too: that is known when it has landed.
+    """
 
     def __init__(self, hub: Any) -> None:
         self.log_scalars = hub.log_scalars
@@ -66,6 +69,13 @@ class HubAt:
         self.positions = {
             key: buffer.position for key, buffer in hub.log_scalars.items() if hasattr(buffer, 'position')
         }
+        self._marks = _core.mark_replays()
+
+    def settle(self) -> None:
+        """Everything recorded until then has landed."""
+        replayed = {id(history): position for mark in self._marks for history, position in mark.positions()}
+        for key in self.positions if replayed else ():
+            self.positions[key] = replayed.get(id(self.log_scalars[key]), self.positions[key])
 
 
 def as_it_is_now(runner: Any) -> View:

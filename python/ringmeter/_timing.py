@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from ._core import Stopwatch
+from ._core import Stopwatch, has_captures
 from .history_buffer import HistoryBuffer
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ class LoopTimer:
         """Return how many seconds it took on the host."""
         now = time.perf_counter()
         seconds, self._start = now - self._start - self._inside, now
+        if not self._is_recorded and self._stopwatch is not None and has_captures():
+            self._is_recorded = self._stopwatch.is_started and self._stopwatch.lap()
         if not self._is_recorded:
             self._hub.update_scalar(self._time_key, seconds)
             if self._stopwatch is None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any, ClassVar, SupportsIndex
+from typing import Any, ClassVar, NamedTuple, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +18,18 @@ from ._errors import ArgumentError, ArgumentTypeError, ScalarError
 _MOST = 2**32  # 34 GB, and a directory of 2 MB from the start
 _KINDS = {'b': 0, 'i': 1, 'u': 1, 'f': 2}
 _DTYPES: tuple[type, ...] = (np.bool_, np.int64, np.float64)
+
+
+class ReplayTotals(NamedTuple):
+    """What replays of CUDA graphs recorded into one history: of values that are no NaN, but for ``last``."""
+
+    count: int  # NaNs included
+    nans: int
+    sum: float
+    min: float
+    max: float
+    last: Any  # of the scalar that was captured last
+    lost: int  # how many of them were overwritten before the history got them, as far as it is known
 
 
 class HistoryBuffer(_core.History):
@@ -129,6 +142,28 @@ class HistoryBuffer(_core.History):
         copy = _new(type(self))
         copy._fill(values, counts, self.max_length, self.key)
         return copy
+
+    def replay_totals(self) -> ReplayTotals | None:
+        """Return what replays of CUDA graphs recorded in all: None when no graph records here.
+
+        The device counts by itself. Of replays that nobody looked at in time the history has only the newest
+        65,536 values of all keys together, but these totals know of every one.
+        """
+        parts = _core.replay_totals(self)
+        if not parts:
+            return None
+        counts, nans, sums, least, most, last = zip(*parts, strict=True)
+        with_numbers = [index for index, count in enumerate(counts) if count > nans[index]]
+        lost = sum(number for history, number in _core.lost_replays() if history is self)
+        return ReplayTotals(
+            sum(counts),
+            sum(nans),
+            sum(sums),
+            min((least[index] for index in with_numbers), default=math.nan),
+            max((most[index] for index in with_numbers), default=math.nan),
+            last[-1],
+            lost,
+        )
 
     @property
     def data(self) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -425,6 +425,7 @@ class LoopLogger:
         view, created = as_it_is_now(runner), time.time()
 
         def write() -> None:
+            view.message_hub.settle()
             self._write(*self.log_processor.get_log_after_iter(view, batch_idx, mode), step, created)
 
         self._lines.add(f'the line of iteration {batch_idx + 1} of {mode}', write)

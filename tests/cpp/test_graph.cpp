@@ -48,6 +48,11 @@ struct Subject {
     CHECK_FALSE(device.is_capturing(stream));
     return graph;
   }
+  void take() {
+    drain();
+    while (device.release([](void*) {})) {
+    }
+  }
   void drain() {
     while (device.drain()) {
     }
@@ -153,6 +158,36 @@ TEST_CASE("test_totals_leave_nans_out_and_count_them") {
   CHECK(totals.sum == 1.0);
   CHECK(totals.minimum == -2.0);
   CHECK(totals.maximum == 3.0);
+}
+
+TEST_CASE("test_a_mark_lands_between_the_replays_before_it_and_those_behind") {
+  fake_reset();
+  Subject subject(8);
+  double value = 0.0;
+  FakeGraph* graph = subject.capture({scalar_of(value, ElementType::kFloat64)});
+  std::vector<std::size_t> seen;  // replays landed, at each mark
+  struct Owner {
+    std::vector<double>* landed;
+    std::vector<std::size_t>* seen;
+  } owner{subject.landed[0].get(), &seen};
+  const auto note = [](void* to, std::uint64_t, const Number&) {
+    static_cast<Owner*>(to)->seen->push_back(static_cast<Owner*>(to)->landed->size());
+  };
+  fake_delay(subject.stream, 50);
+  for (int mark = 0; mark < 12; ++mark) {
+    for (int i = 0; i < mark; ++i) fake_replay(graph, subject.stream);
+    const DeviceScalar scalar = subject.device.replay_mark();
+    std::uint64_t first = 0;
+    while (!subject.device.launch(&scalar, 1, subject.stream, &first)) subject.take();
+    subject.device.commit(first, {note, &owner, 0});
+  }
+  fake_replay(graph, subject.stream);
+  fake_sync(subject.stream);
+  subject.take();
+  std::vector<std::size_t> expected;
+  for (std::size_t mark = 0; mark < 12; ++mark) expected.push_back(mark * (mark + 1) / 2);
+  CHECK(seen == expected);
+  CHECK(subject.landed[0]->size() == 67);
 }
 
 TEST_CASE("test_two_graphs_on_two_streams_lose_nothing") {

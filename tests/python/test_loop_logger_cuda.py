@@ -291,3 +291,45 @@ def test_nan_of_a_value_that_lands_late_is_found_by_the_end_of_the_epoch(cuda, s
 def test_unknown_policies_are_refused(name, match):
     with pytest.raises(rm.ArgumentError, match=f"{name} must be one of {match}, got 'x'"):
         rm.LoopLogger(max_epochs=1, **{name: 'x'})
+
+
+# ---- CUDA graphs ----
+
+
+@pytest.mark.parametrize('when', ['deferred', 'now'])
+def test_lines_of_replayed_steps_are_those_of_the_iteration(cuda, stream, written, when):
+    logger, lines = written
+    meter = rm.LoopLogger(max_epochs=1, interval=2, window_size=2, logger=logger, lines=when)
+    loss = cuda.FakeCudaTensor(0.0)
+    cuda.begin_capture(stream)
+    meter.message_hub.update_scalar('train/loss', loss)
+    graph = cuda.end_capture(stream)
+    cuda.delay(stream, 300)
+    for batch in meter.train([float(i) for i in range(1, 31)]):
+        loss.write(batch)
+        cuda.replay(graph, stream)
+    assert losses_of(lines) == [f'{i - 0.5:.4f}' for i in range(2, 31, 2)]
+    history = meter.message_hub.get_scalar('train/loss')
+    assert history.data[0].tolist() == [float(i) for i in range(1, 31)]
+    assert history.replay_totals() == (30, 0, 465.0, 1.0, 30.0, 30.0, 0)
+
+
+def test_read_waits_for_replays_before_it(cuda, stream):
+    hub = rm.MessageHub('replays')
+    loss = cuda.FakeCudaTensor(7.0)
+    cuda.begin_capture(stream)
+    hub.update_scalar('loss', loss)
+    graph = cuda.end_capture(stream)
+    assert len(hub.get_scalar('loss')) == 0
+    cuda.delay(stream, 3000)
+    for _ in range(3):
+        cuda.replay(graph, stream)
+    assert hub.get_scalar('loss').max(2) == 7.0
+    cuda.replay(graph, stream)
+    assert hub.get_scalar('loss').current() == 7.0
+    assert hub.get_scalar('loss').sum() == 28.0
+    assert hub.get_scalar('loss').mean(landed=True) == 7.0
+
+
+def test_history_without_graphs_has_no_replay_totals():
+    assert rm.HistoryBuffer().replay_totals() is None
