@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import rows_device
 import rows_exact
 import rows_line
 import rows_process
@@ -26,7 +27,7 @@ from harness import Row, Settings
 HERE = Path(__file__).parent
 PACKAGES = ('ringmeter', 'numpy', 'torch', 'mmengine', 'fvcore', 'torchmetrics')
 QUIET = 0.5  # load average of a machine that does nothing else
-TOPICS = (rows_update, rows_query, rows_line, rows_exact, rows_process)
+TOPICS = (rows_update, rows_device, rows_query, rows_line, rows_exact, rows_process)
 
 
 def main() -> None:

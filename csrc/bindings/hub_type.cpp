@@ -200,6 +200,36 @@ History* settled_history(Hub* hub, PyObject* key) {
   return is_same(history->key, key) ? history : nullptr;
 }
 
+PyObject* tracer = nullptr;  // ringmeter._compile.trace, once torch.compile is in use
+
+// Whether an update that could not read its values is being traced, and has become part of the graph: then
+// the error is gone.
+bool is_traced(PyObject* hub, const char* method, PyObject* const* given, Py_ssize_t n) {
+  if (tracer == nullptr || PyErr_ExceptionMatches(PyExc_ValueError) == 0) return false;
+  PyObject* type = nullptr;
+  PyObject* error = nullptr;
+  PyObject* traceback = nullptr;
+  PyErr_Fetch(&type, &error, &traceback);
+  PyObject* arguments = PyTuple_New(n);
+  for (Py_ssize_t i = 0; arguments != nullptr && i < n; ++i) {
+    Py_INCREF(given[i]);
+    PyTuple_SET_ITEM(arguments, i, given[i]);
+  }
+  PyObject* answer =
+      arguments == nullptr ? nullptr : PyObject_CallFunction(tracer, "OsO", hub, method, arguments);
+  Py_XDECREF(arguments);
+  const int is_taken = answer == nullptr ? -1 : PyObject_IsTrue(answer);
+  Py_XDECREF(answer);
+  if (is_taken == 0) {
+    PyErr_Restore(type, error, traceback);
+    return false;
+  }
+  Py_XDECREF(type);
+  Py_XDECREF(error);
+  Py_XDECREF(traceback);
+  return is_taken > 0;
+}
+
 // What an update returns that is_recomputing() answered with other than no.
 PyObject* nothing_or_error(int is_repeated) {
   if (is_repeated < 0) return nullptr;
@@ -218,7 +248,9 @@ PyObject* hub_update_scalar(PyObject* self, PyObject* const* args, Py_ssize_t na
   Update update(given[0]);
   if (!check_key(update.key) || !read_value(given[1], update.key, &update.value) ||
       (given[2] != nullptr && !read_count(given[2], update.key, true, &update.count))) {
-    return nullptr;
+    PyObject* all[] = {given[0], given[1], given[2] == nullptr ? Py_None : given[2], resumed};
+    if (!is_traced(self, "update_scalar", all, 4)) return nullptr;
+    Py_RETURN_NONE;
   }
   if (resumed == Py_True) update.settled = settled_history(hub, update.key);
   if (update.settled == nullptr && PyErr_Occurred() != nullptr) return nullptr;
@@ -404,7 +436,10 @@ PyObject* hub_update_scalars(PyObject* self, PyObject* const* args, Py_ssize_t n
   if (!sort_arguments(signature, args, nargs, kwnames, given)) return nullptr;
   if (!PyDict_Check(given[0])) return raise("ArgumentTypeError", "log_dict must be a dict, got %R", given[0]);
   PyObject* resumed = given[1] == nullptr ? Py_True : given[1];
-  if (update_all(self_of(self), given[0], resumed, nullptr) < 0) return nullptr;
+  if (update_all(self_of(self), given[0], resumed, nullptr) < 0) {
+    PyObject* all[] = {given[0], resumed};
+    if (!is_traced(self, "update_scalars", all, 2)) return nullptr;
+  }
   Py_RETURN_NONE;
 }
 
@@ -512,6 +547,13 @@ PyObject* make_hub_type() {
   PyObject* type = PyType_FromSpec(&spec);
   hub_base = reinterpret_cast<PyTypeObject*>(type);
   return type;
+}
+
+PyObject* set_tracer(PyObject*, PyObject* function) {
+  Py_INCREF(function);
+  Py_XDECREF(tracer);
+  tracer = function;
+  Py_RETURN_NONE;
 }
 
 PyObject* set_hub_class(PyObject*, PyObject* cls) {

@@ -5,7 +5,7 @@ import importlib
 from ._after_import import call_after_import
 from ._devices import device_info, set_wait_timeout
 from ._errors import ArgumentError, ArgumentTypeError, DeviceError, NanError, PendingError, ScalarError
-from .history_buffer import HistoryBuffer
+from .history_buffer import HistoryBuffer, ReplayTotals
 from .log_processor import LogProcessor
 from .loop_logger import LoopLogger
 from .message_hub import MessageHub
@@ -20,6 +20,7 @@ __all__ = [
     'MessageHub',
     'NanError',
     'PendingError',
+    'ReplayTotals',
     'ScalarError',
     'device_info',
     'set_wait_timeout',

@@ -14,6 +14,7 @@ import torch
 import torch._dynamo
 from torch import Tensor
 from torch._dynamo.comptime import ComptimeContext, comptime
+from torch._subclasses.fake_tensor import is_fake
 from torch.utils._python_dispatch import _disable_current_modes
 
 from . import _core
@@ -143,6 +144,20 @@ def _trace_update_scalars(self: MessageHub, /, log_dict: Any, resumed: Any = Tru
         _call_operator(self, keys, values, counts, resumed)
 
 
+def _trace(hub: MessageHub, method: str, arguments: tuple[Any, ...]) -> bool:
+    """Put a call into the graph that the eager method got while torch traces: in torch.export, non-strict."""
+    values = arguments[0].values() if method == 'update_scalars' else (arguments[1],)
+    values = [value.get('value') if isinstance(value, dict) else value for value in values]
+    if not any(is_fake(value) for value in values if isinstance(value, Tensor)):
+        return False
+    if method == 'update_scalars':
+        _trace_update_scalars(hub, *arguments)
+    else:
+        key, value, count, resumed = arguments
+        _trace_update_scalar(hub, key, value, 1 if count is None else count, resumed)
+    return True
+
+
 def _substitute() -> None:
     torch.compiler.substitute_in_graph(MessageHub.update_scalar)(_trace_update_scalar)  # type: ignore[arg-type]
     torch.compiler.substitute_in_graph(MessageHub.update_scalars)(_trace_update_scalars)  # type: ignore[arg-type]
@@ -176,3 +191,4 @@ if tuple(int(part) for part in torch.__version__.split('.')[:2]) >= (2, 13):
     _substitute()
 else:
     _replace()
+_core.set_tracer(_trace)

@@ -7,7 +7,8 @@ import operator
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple, SupportsIndex
+from dataclasses import dataclass
+from typing import Any, ClassVar, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,7 +21,8 @@ _KINDS = {'b': 0, 'i': 1, 'u': 1, 'f': 2}
 _DTYPES: tuple[type, ...] = (np.bool_, np.int64, np.float64)
 
 
-class ReplayTotals(NamedTuple):
+@dataclass(frozen=True)
+class ReplayTotals:
     """What replays of CUDA graphs recorded into one history: of values that are no NaN, but for ``last``."""
 
     count: int  # NaNs included

@@ -432,6 +432,7 @@ PYBIND11_MODULE(fake_cuda_tensor, module) {
   module.def("calls", [](const std::string& function) { return fake::fake_calls(function.c_str()); });
   module.def("set_ptx_version", &fake::fake_set_ptx_version, py::arg("major"), py::arg("minor"));
 
+  module.def("immediate", &fake::fake_immediate, py::arg("immediate"));
   module.def("shutdown", &fake::fake_shutdown, py::arg("is_shut_down"));
 
   // Captures. A graph is an opaque number; none when the capture was invalidated.

@@ -311,7 +311,7 @@ def test_lines_of_replayed_steps_are_those_of_the_iteration(cuda, stream, writte
     assert losses_of(lines) == [f'{i - 0.5:.4f}' for i in range(2, 31, 2)]
     history = meter.message_hub.get_scalar('train/loss')
     assert history.data[0].tolist() == [float(i) for i in range(1, 31)]
-    assert history.replay_totals() == (30, 0, 465.0, 1.0, 30.0, 30.0, 0)
+    assert history.replay_totals() == rm.ReplayTotals(30, 0, 465.0, 1.0, 30.0, 30.0, 0)
 
 
 def test_read_waits_for_replays_before_it(cuda, stream):
