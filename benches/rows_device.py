@@ -1,7 +1,7 @@
 """Rows: what recording CUDA tensors costs, apart from the driver.
 
-There is no GPU in it: the driver is the tests' own, which runs a launch in the call and takes next to no time.
-What a launch takes on a GPU comes on top, once for a call (benches/gpu/verify.py measures both there).
+There is no GPU in it: the driver is the tests' own, which runs a launch in the call and takes next to no
+time. What a launch takes on a GPU comes on top, once for a call (benches/gpu/verify.py measures both there).
 """
 
 from __future__ import annotations

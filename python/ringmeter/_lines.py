@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _core, _staging
 from ._errors import DeviceError
 from ._loop import View
+
+if TYPE_CHECKING:
+    from ._outputs import ScalarsFile
+    from .log_processor import LogProcessor
 
 _logger = logging.getLogger('ringmeter')
 _RUNNER = ('iter', 'epoch', 'max_iters', 'max_epochs', 'train_loop', '_train_loop', 'val_loop', 'test_loop')
@@ -51,12 +56,6 @@ class LineQueue:
                 write()
 
 
-def flush_at_exit(lines: LineQueue) -> None:
-    """Flush, waiting no longer than for what a device does in two seconds."""
-    _core.set_wait_timeout(min(2.0, _core.get_wait_timeout()))
-    lines.flush()
-
-
 class HubAt:
     """A hub as it is now, to be asked later: histories of which only what has been recorded so far counts.
 
@@ -78,8 +77,53 @@ class HubAt:
             self.positions[key] = replayed.get(id(self.log_scalars[key]), self.positions[key])
 
 
-def as_it_is_now(runner: Any) -> View:
-    """Return what a LogProcessor sees of ``runner``, unchanged by what comes later."""
-    return View(
-        runner, message_hub=HubAt(runner.message_hub), **{name: getattr(runner, name) for name in _RUNNER}
-    )
+class LineWriter:
+    """Writes the lines and records of a loop, when their values have landed or, if not deferred, at once."""
+
+    def __init__(
+        self, log_processor: LogProcessor, logger: logging.Logger, records: ScalarsFile | None, deferred: bool
+    ) -> None:
+        self._log_processor = log_processor
+        self._logger = logger
+        self._records = records
+        self._queue = LineQueue() if deferred else None
+
+    def write_iteration(self, runner: Any, batch_idx: int, mode: str, step: int | None) -> None:
+        """Write the line of an iteration that has just ended, and its record if it has a step."""
+        if self._queue is None or self._queue.is_clear():
+            self.write(*self._log_processor.get_log_after_iter(runner, batch_idx, mode), step)
+            return
+        hub, created = HubAt(runner.message_hub), time.time()
+        view = View(runner, message_hub=hub, **{name: getattr(runner, name) for name in _RUNNER})
+
+        def write() -> None:
+            hub.settle()
+            self.write(*self._log_processor.get_log_after_iter(view, batch_idx, mode), step, created)
+
+        self._queue.add(f'the line of iteration {batch_idx + 1} of {mode}', write)
+
+    def write(self, tag: dict[str, Any], line: str, step: int | None, created: float | None = None) -> None:
+        """Write a line, as of an earlier time if one is given, and its record if it has a step."""
+        if created is None:
+            self._logger.info(line)
+        elif self._logger.isEnabledFor(logging.INFO):
+            record = self._logger.makeRecord(self._logger.name, logging.INFO, __file__, 0, line, (), None)
+            record.created, record.msecs = created, created % 1 * 1000
+            self._logger.handle(record)
+        if self._records is not None and step is not None:
+            self._records.add_scalars(tag, step)
+
+    def write_landed(self) -> None:
+        """Write the lines whose values have landed meanwhile."""
+        if self._queue is not None:
+            self._queue.write_landed()
+
+    def flush(self) -> None:
+        """Write all lines, waiting for their values."""
+        if self._queue is not None:
+            self._queue.flush()
+
+    def flush_at_exit(self) -> None:
+        """The same, waiting no longer than two seconds for each."""
+        _core.set_wait_timeout(min(2.0, _core.get_wait_timeout()))
+        self.flush()

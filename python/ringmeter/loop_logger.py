@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from ._errors import ArgumentError, ArgumentTypeError
 from ._learning_rates import LearningRates
-from ._lines import LineQueue, as_it_is_now, flush_at_exit
+from ._lines import LineWriter
 from ._loop import EpochHub, Loop, View
 from ._nan_watch import NanWatch
 from ._outputs import ScalarsFile, close_handlers, make_logger
@@ -121,11 +121,10 @@ class LoopLogger:
         self.logger = logger or make_logger(name, work_dir, timestamp)
         if logger is None:
             weakref.finalize(self, close_handlers, self.logger)
-        self._scalars_file = None if work_dir is None else ScalarsFile(Path(work_dir), self.logger)
+        scalars_file = None if work_dir is None else ScalarsFile(Path(work_dir), self.logger)
+        self._lines = LineWriter(self.log_processor, self.logger, scalars_file, deferred=lines == 'deferred')
+        weakref.finalize(self, self._lines.flush_at_exit)
         self.message_hub = MessageHub.get_instance(_free_name(name))
-        self._lines = None if lines == 'now' else LineQueue()
-        if self._lines is not None:
-            weakref.finalize(self, flush_at_exit, self._lines)
         self._nan_watch = NanWatch(self.message_hub) if on_nan == 'raise' else None
         self._has_idle_time = idle_time
 
@@ -188,7 +187,7 @@ class LoopLogger:
             info['eta'] = self._seconds / self._timed * max(0, max_iters - self.iter - 1)
             self._look_for_nans('train', self.iter + 1)
             if self._is_due(batch_idx, loop):
-                self._write_line(self, batch_idx, 'train', self.iter + 1)
+                self._lines.write_iteration(self, batch_idx, 'train', self.iter + 1)
             self.iter += 1
             return self.max_epochs is not None or self.iter < max_iters
 
@@ -270,8 +269,7 @@ class LoopLogger:
         Raises:
             NanError: With ``on_nan='raise'``, one of the values is NaN.
         """
-        if self._lines is not None:
-            self._lines.flush()
+        self._lines.flush()
         if self._nan_watch is not None:
             self._nan_watch.flush()
 
@@ -372,8 +370,7 @@ class LoopLogger:
                     raise RuntimeError(f'{loop.mode}() must not go on after another loop took its place')
                 seconds = timer.end_iteration()
                 goes_on = after(batch_idx, seconds)
-                if self._lines is not None:
-                    self._lines.write_landed()
+                self._lines.write_landed()
                 if not goes_on:
                     break
         except GeneratorExit:
@@ -398,7 +395,7 @@ class LoopLogger:
             info['eta'] = total / (batch_idx + 1) * (len(loop) - batch_idx - 1)
             self._look_for_nans(mode, self.iter + is_inside)
             if (batch_idx + 1) % self.interval == 0:
-                self._write_line(runner, batch_idx, mode, None)
+                self._lines.write_iteration(runner, batch_idx, mode, None)
             return True
 
         self._set_info(eta=0.0)
@@ -408,7 +405,7 @@ class LoopLogger:
         tag, line = self.log_processor.get_log_after_epoch(
             view, len(loop) - 1, mode, with_non_scalar=mode == 'test'
         )
-        self._write(tag, line, runner.epoch if self.log_processor.by_epoch else self.iter + is_inside)
+        self._lines.write(tag, line, runner.epoch if self.log_processor.by_epoch else self.iter + is_inside)
 
     def _set_info(self, **infos: Any) -> None:
         self.message_hub.update_info_dict(infos)
@@ -416,29 +413,6 @@ class LoopLogger:
     def _look_for_nans(self, mode: str, iteration: int) -> None:
         if self._nan_watch is not None:
             self._nan_watch.note(mode, iteration)
-
-    def _write_line(self, runner: Any, batch_idx: int, mode: str, step: int | None) -> None:
-        """Write the line of an iteration, and its record if it has a step, when their values have landed."""
-        if self._lines is None or self._lines.is_clear():
-            self._write(*self.log_processor.get_log_after_iter(runner, batch_idx, mode), step)
-            return
-        view, created = as_it_is_now(runner), time.time()
-
-        def write() -> None:
-            view.message_hub.settle()
-            self._write(*self.log_processor.get_log_after_iter(view, batch_idx, mode), step, created)
-
-        self._lines.add(f'the line of iteration {batch_idx + 1} of {mode}', write)
-
-    def _write(self, tag: dict[str, Any], line: str, step: int | None, created: float | None = None) -> None:
-        if created is None:
-            self.logger.info(line)
-        elif self.logger.isEnabledFor(logging.INFO):
-            record = self.logger.makeRecord(self.logger.name, logging.INFO, __file__, 0, line, (), None)
-            record.created, record.msecs = created, created % 1 * 1000
-            self.logger.handle(record)
-        if self._scalars_file is not None and step is not None:
-            self._scalars_file.add_scalars(tag, step)
 
 
 def _reduce(value: Any) -> Any:
