@@ -27,5 +27,7 @@ class LearningRates:
     def record(self, hub: MessageHub) -> None:
         for prefix, optimizer in self._optimizers:
             for index, group in enumerate(optimizer.param_groups):
-                part = '' if index == 0 else f'{group.get("name", f"group{index}")}.'
-                hub.update_scalar(f'train/{prefix}{part}lr', group['lr'])
+                if index == 0:
+                    hub.update_scalar(f'train/{prefix}lr', group['lr'])
+                else:
+                    hub.update_scalar(f'train/{prefix}{group.get("name", f"group{index}")}.lr', group['lr'])

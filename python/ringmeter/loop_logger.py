@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ._errors import ArgumentError, ArgumentTypeError
+from ._errors import ArgumentError, ArgumentTypeError, ScalarError
 from ._learning_rates import LearningRates
 from ._lines import LineWriter
 from ._loop import EpochHub, Loop, View
+from ._losses import Keys, reduced, sum_of_losses
 from ._nan_watch import NanWatch
 from ._outputs import ScalarsFile, close_handlers, make_logger
 from ._timing import LoopTimer
@@ -127,6 +128,7 @@ class LoopLogger:
         self.message_hub = MessageHub.get_instance(_free_name(name))
         self._nan_watch = NanWatch(self.message_hub) if on_nan == 'raise' else None
         self._has_idle_time = idle_time
+        self._keys = {mode: Keys(mode) for mode in ('train', 'val', 'test')}
 
         # What LogProcessor asks of a runner.
         self.model = None
@@ -242,23 +244,26 @@ class LoopLogger:
                 'values must be a mapping of scalars by name, such as dict(loss=...), '
                 f'got {type(values).__name__}'
             )
-        scalars = {name: _reduce(value) for name, value in {**(values or {}), **more}.items()}
-        for name in scalars:
-            if not isinstance(name, str):
-                raise ArgumentTypeError(f'names of scalars must be of type str, got {name!r}')
-        losses = [value for name, value in scalars.items() if 'loss' in name and not isinstance(value, dict)]
-        total = None
-        if losses:
-            total = scalars.get('loss')
-            if total is None:
-                total = scalars['loss'] = sum(losses[1:], losses[0])
+        scalars = values if values is not None and not more else {**(values or {}), **more}
         loop = self._running[-1] if self._running else None
-        mode = 'train' if loop is None else loop.mode
-        log_dict = {f'{mode}/{name}': value for name, value in scalars.items()}
-        if loop is None or loop.timer is None:
-            self.message_hub.update_scalars(log_dict)
+        keys = self._keys['train' if loop is None else loop.mode]
+        total = scalars.get('loss')
+        if total is None or isinstance(total, dict):
+            total = None
+            if keys.have_losses(scalars):
+                scalars = {name: reduced(value) for name, value in scalars.items()}
+                total = sum_of_losses(scalars)
+                scalars.setdefault('loss', total)
         else:
-            loop.timer.record(log_dict)
+            total = reduced(total)
+        record = self.message_hub.update_scalars if loop is None or loop.timer is None else loop.timer.record
+        try:
+            record({keys[name]: value for name, value in scalars.items()})
+        except ScalarError:  # nothing was recorded
+            fewer = {keys[name]: reduced(value) for name, value in scalars.items()}
+            if all(new is old for new, old in zip(fewer.values(), scalars.values(), strict=True)):
+                raise
+            record(fewer)
         return total
 
     def flush(self) -> None:
@@ -413,15 +418,6 @@ class LoopLogger:
     def _look_for_nans(self, mode: str, iteration: int) -> None:
         if self._nan_watch is not None:
             self._nan_watch.note(mode, iteration)
-
-
-def _reduce(value: Any) -> Any:
-    """Mean of a tensor, sum of the means of a list of tensors, as mmengine's ``parse_losses``."""
-    if isinstance(value, list | tuple) and value and all(hasattr(item, 'mean') for item in value):
-        means = [item.mean() for item in value]
-        return sum(means[1:], means[0])
-    is_tensor = hasattr(value, 'is_floating_point')
-    return value.mean() if is_tensor and value.ndim > 0 and value.is_floating_point() else value
 
 
 def _check_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
