@@ -76,6 +76,8 @@ PyObject* history_reset(PyObject* self, PyObject* const* args, Py_ssize_t nargs)
     return nullptr;
   }
   History* history = self_of(self);
+  const Position head = history->series.position();
+  if (history->series.landed() != head && !wait_until_landed(history, head)) return nullptr;
   try {
     // The directory is the only memory that a series takes at once: try it before the old one goes.
     Series(max_length, kind, count_kind);
@@ -227,8 +229,8 @@ bool read_at(History* history, PyObject* given, PyObject* landed, Window* out) {
 template <class Ask, class Cost>
 bool answer(History* history, const Window& window, Cost&& cost, Ask&& ask) {
   Series& series = history->series;
-  for (;;) {
-    const Range range = series.window(window.size, end_of(history, window));
+  for (Position end = end_of(history, window);;) {
+    const Range range = series.window(window.size, end);
     Read read = Read::kOk;
     bool no_memory = false;
     const auto guarded = [&] {
@@ -251,7 +253,7 @@ bool answer(History* history, const Window& window, Cost&& cost, Ask&& ask) {
     }
     if (read == Read::kOk) return true;
     if (read == Read::kPending) {
-      if (!wait_until_landed(history, range.end)) return false;
+      if (!wait_until_landed(history, end)) return false;
       continue;
     }
     if (window.has_at) {
@@ -261,6 +263,7 @@ bool answer(History* history, const Window& window, Cost&& cost, Ask&& ask) {
                 static_cast<unsigned long long>(series.position()));
       return false;
     }
+    end = end_of(history, window);
   }
 }
 

@@ -516,7 +516,18 @@ PyObject* lost_replays(PyObject*, PyObject*) {
 }
 
 // For each device that scalars were captured on, what replay_mark() has to say once it has landed.
-PyObject* has_captures(PyObject*, PyObject*) { return PyBool_FromLong(!all_captured().empty()); }
+// Whether CUDA graphs record into a history of a dict.
+PyObject* has_captures(PyObject*, PyObject* log_scalars) {
+  if (all_captured().empty()) Py_RETURN_FALSE;
+  if (!PyDict_Check(log_scalars))
+    return PyErr_Format(PyExc_TypeError, "expected a dict, got %R", log_scalars);
+  Py_ssize_t place = 0;
+  PyObject* buffer = nullptr;
+  while (PyDict_Next(log_scalars, &place, nullptr, &buffer)) {
+    if (is_plain_history(buffer) && reinterpret_cast<History*>(buffer)->is_captured) Py_RETURN_TRUE;
+  }
+  Py_RETURN_FALSE;
+}
 
 PyObject* mark_replays(PyObject*, PyObject*) {
   PyObject* result = PyList_New(0);
@@ -560,7 +571,7 @@ PyMethodDef landing_functions[] = {
     {"device_problem", device_problem, METH_O, "device_problem(ordinal, /)\n--\n\n"},
     {"device_states", device_states, METH_NOARGS, "device_states()\n--\n\n"},
     {"lost_replays", lost_replays, METH_NOARGS, "lost_replays()\n--\n\n"},
-    {"has_captures", has_captures, METH_NOARGS, "has_captures()\n--\n\n"},
+    {"has_captures", has_captures, METH_O, "has_captures(log_scalars, /)\n--\n\n"},
     {"mark_replays", mark_replays, METH_NOARGS, "mark_replays()\n--\n\n"},
     {"replay_totals", replay_totals, METH_O, "replay_totals(history, /)\n--\n\n"},
     {nullptr, nullptr, 0, nullptr},

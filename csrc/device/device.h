@@ -54,7 +54,7 @@ class Device {
   struct Sizes {
     unsigned log2_slots = 16;        // of what is launched
     unsigned log2_graph_slots = 16;  // of what replays write
-    unsigned log2_nodes = 12;        // scalars that can ever be captured
+    unsigned log2_nodes = 14;        // scalars that can ever be captured
     std::uint64_t first = 0;         // numbers begin here, a multiple of the number of slots
   };
 

@@ -5,6 +5,7 @@ import importlib
 from ._after_import import call_after_import
 from ._devices import device_info, set_wait_timeout
 from ._errors import ArgumentError, ArgumentTypeError, DeviceError, NanError, PendingError, ScalarError
+from .deferred_lines import DeferredLines
 from .history_buffer import HistoryBuffer, ReplayTotals
 from .log_processor import LogProcessor
 from .loop_logger import LoopLogger
@@ -13,6 +14,7 @@ from .message_hub import MessageHub
 __all__ = [
     'ArgumentError',
     'ArgumentTypeError',
+    'DeferredLines',
     'DeviceError',
     'HistoryBuffer',
     'LogProcessor',

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ._errors import NanError
-from ._lines import LineQueue
+from ._landing import LandingQueue
 
 if TYPE_CHECKING:
     from .message_hub import MessageHub
@@ -17,7 +17,7 @@ class NanWatch:
 
     def __init__(self, hub: MessageHub) -> None:
         self._hub = hub
-        self._queue = LineQueue()
+        self._queue = LandingQueue()
         self.forget()
 
     def forget(self) -> None:
@@ -39,7 +39,7 @@ class NanWatch:
         self._queue.add(
             f'the look for NaNs in {mode} iteration {iteration}', partial(self._look, ranges, iteration)
         )
-        self._queue.write_landed()
+        self._queue.run_landed()
 
     def flush(self) -> None:
         """Look at everything recorded until now."""

@@ -66,3 +66,24 @@ def _to_json(value: Any) -> Any:
     if hasattr(value, 'tolist'):
         return value.tolist()
     return str(value)
+
+
+class LineWriter:
+    """Writes lines to a logger, and records to a file if there is one."""
+
+    def __init__(self, logger: logging.Logger, records: ScalarsFile | None) -> None:
+        self._logger = logger
+        self._records = records
+
+    def write(
+        self, tag: dict[str, Any], line: str, step: int | None = None, created: float | None = None
+    ) -> None:
+        """Write a line, as of an earlier time if one is given, and its record if it has a step."""
+        if created is None:
+            self._logger.info(line)
+        elif self._logger.isEnabledFor(logging.INFO):
+            record = self._logger.makeRecord(self._logger.name, logging.INFO, __file__, 0, line, (), None)
+            record.created, record.msecs = created, created % 1 * 1000
+            self._logger.handle(record)
+        if self._records is not None and step is not None:
+            self._records.add_scalars(tag, step)

@@ -53,7 +53,7 @@ class LoopTimer:
         """Return how many seconds it took on the host."""
         now = time.perf_counter()
         seconds, self._start = now - self._start - self._inside, now
-        if not self._is_recorded and self._stopwatch is not None and has_captures():
+        if not self._is_recorded and self._stopwatch is not None and has_captures(self._hub.log_scalars):
             self._is_recorded = self._stopwatch.is_started and self._stopwatch.lap()
         if not self._is_recorded:
             self._hub.update_scalar(self._time_key, seconds)

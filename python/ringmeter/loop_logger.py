@@ -7,17 +7,18 @@ import sys
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ._errors import ArgumentError, ArgumentTypeError, ScalarError
 from ._learning_rates import LearningRates
-from ._lines import LineWriter
 from ._loop import EpochHub, Loop, View
 from ._losses import Keys, reduced, sum_of_losses
 from ._nan_watch import NanWatch
-from ._outputs import ScalarsFile, close_handlers, make_logger
+from ._outputs import LineWriter, ScalarsFile, close_handlers, make_logger
 from ._timing import LoopTimer
+from .deferred_lines import DeferredLines
 from .log_processor import LogProcessor
 from .message_hub import MessageHub
 
@@ -123,8 +124,10 @@ class LoopLogger:
         if logger is None:
             weakref.finalize(self, close_handlers, self.logger)
         scalars_file = None if work_dir is None else ScalarsFile(Path(work_dir), self.logger)
-        self._lines = LineWriter(self.log_processor, self.logger, scalars_file, deferred=lines == 'deferred')
-        weakref.finalize(self, self._lines.flush_at_exit)
+        self._writer = LineWriter(self.logger, scalars_file)
+        self._lines = DeferredLines(self.log_processor) if lines == 'deferred' else None
+        if self._lines is not None:
+            weakref.finalize(self, self._lines.flush_at_exit)
         self.message_hub = MessageHub.get_instance(_free_name(name))
         self._nan_watch = NanWatch(self.message_hub) if on_nan == 'raise' else None
         self._has_idle_time = idle_time
@@ -189,7 +192,7 @@ class LoopLogger:
             info['eta'] = self._seconds / self._timed * max(0, max_iters - self.iter - 1)
             self._look_for_nans('train', self.iter + 1)
             if self._is_due(batch_idx, loop):
-                self._lines.write_iteration(self, batch_idx, 'train', self.iter + 1)
+                self._write_line(self, batch_idx, 'train', self.iter + 1)
             self.iter += 1
             return self.max_epochs is not None or self.iter < max_iters
 
@@ -274,7 +277,8 @@ class LoopLogger:
         Raises:
             NanError: With ``on_nan='raise'``, one of the values is NaN.
         """
-        self._lines.flush()
+        if self._lines is not None:
+            self._lines.flush()
         if self._nan_watch is not None:
             self._nan_watch.flush()
 
@@ -375,7 +379,8 @@ class LoopLogger:
                     raise RuntimeError(f'{loop.mode}() must not go on after another loop took its place')
                 seconds = timer.end_iteration()
                 goes_on = after(batch_idx, seconds)
-                self._lines.write_landed()
+                if self._lines is not None:
+                    self._lines.write_landed()
                 if not goes_on:
                     break
         except GeneratorExit:
@@ -400,7 +405,7 @@ class LoopLogger:
             info['eta'] = total / (batch_idx + 1) * (len(loop) - batch_idx - 1)
             self._look_for_nans(mode, self.iter + is_inside)
             if (batch_idx + 1) % self.interval == 0:
-                self._lines.write_iteration(runner, batch_idx, mode, None)
+                self._write_line(runner, batch_idx, mode)
             return True
 
         self._set_info(eta=0.0)
@@ -410,10 +415,17 @@ class LoopLogger:
         tag, line = self.log_processor.get_log_after_epoch(
             view, len(loop) - 1, mode, with_non_scalar=mode == 'test'
         )
-        self._lines.write(tag, line, runner.epoch if self.log_processor.by_epoch else self.iter + is_inside)
+        self._writer.write(tag, line, runner.epoch if self.log_processor.by_epoch else self.iter + is_inside)
 
     def _set_info(self, **infos: Any) -> None:
         self.message_hub.update_info_dict(infos)
+
+    def _write_line(self, runner: Any, batch_idx: int, mode: str, step: int | None = None) -> None:
+        if self._lines is None:
+            self._writer.write(*self.log_processor.get_log_after_iter(runner, batch_idx, mode), step)
+        else:
+            write = partial(self._writer.write, step=step, created=time.time())
+            self._lines.after_iter(runner, batch_idx, mode, write)
 
     def _look_for_nans(self, mode: str, iteration: int) -> None:
         if self._nan_watch is not None:

@@ -1,0 +1,70 @@
+"""Doing things once values have landed, as of the moment when they were put off."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from . import _core, _staging
+from ._errors import DeviceError
+
+_logger = logging.getLogger('ringmeter')
+
+
+class LandingQueue:
+    """What is to be done, in order, once everything recorded before it was put here has landed."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[tuple[int, ...], str, Callable[[], None]]] = deque()
+
+    def is_clear(self) -> bool:
+        """Return whether nothing waits, and nothing that was launched is on its way."""
+        if not _staging.is_empty():
+            _staging.flush()  # nothing there lands by itself
+        return not self._waiting and _core.land_arrived() == 0
+
+    def add(self, what: str, action: Callable[[], None]) -> None:
+        """Wait with ``action()``, which is about ``what``, for what has been recorded so far."""
+        self._waiting.append((_core.mark(), what, action))
+
+    def run_landed(self) -> None:
+        """Do what needs to wait no longer."""
+        _core.land_arrived()
+        while self._waiting and _core.has_landed(self._waiting[0][0]):
+            self._waiting.popleft()[2]()
+
+    def flush(self) -> None:
+        """Wait for everything. What cannot land is left out, with a warning."""
+        while self._waiting:
+            mark, what, action = self._waiting.popleft()
+            try:
+                problem = '' if _core.wait_for(mark) else 'its values did not land in time'
+            except DeviceError as error:
+                problem = str(error)
+            if problem:
+                _logger.warning('%s is left out: %s', what, problem)
+            else:
+                action()
+
+
+class HubAt:
+    """A hub as it is now, to be asked later: histories of which only what has been recorded so far counts.
+
+    What replays of CUDA graphs recorded so far counts too: that is known when it has landed.
+    """
+
+    def __init__(self, hub: Any) -> None:
+        self.log_scalars = hub.log_scalars
+        self.runtime_info = dict(hub.runtime_info)
+        self.positions = {
+            key: buffer.position for key, buffer in hub.log_scalars.items() if hasattr(buffer, 'position')
+        }
+        self._marks = _core.mark_replays() if _core.has_captures(hub.log_scalars) else []
+
+    def settle(self) -> None:
+        """Everything recorded until then has landed."""
+        replayed = {id(history): position for mark in self._marks for history, position in mark.positions()}
+        for key in self.positions if replayed else ():
+            self.positions[key] = replayed.get(id(self.log_scalars[key]), self.positions[key])
