@@ -148,7 +148,8 @@ def _trace(hub: MessageHub, method: str, arguments: tuple[Any, ...]) -> bool:
     """Put a call into the graph that the eager method got while torch traces: in torch.export, non-strict."""
     values = arguments[0].values() if method == 'update_scalars' else (arguments[1],)
     values = [value.get('value') if isinstance(value, dict) else value for value in values]
-    if not any(is_fake(value) for value in values if isinstance(value, Tensor)):
+    is_tracing = torch._C._len_torch_dispatch_stack() > 0
+    if not is_tracing or not any(is_fake(value) for value in values if isinstance(value, Tensor)):
         return False
     if method == 'update_scalars':
         _trace_update_scalars(hub, *arguments)

@@ -72,7 +72,10 @@ class DeferredLines:
         self._queue.run_landed()
 
     def flush(self) -> None:
-        """Write all lines, waiting for their values. A line whose values cannot land is left out, with a warning."""
+        """Write all lines, waiting for their values.
+
+        A line whose values cannot land is left out, with a warning.
+        """
         self._queue.flush()
 
     def flush_at_exit(self) -> None:

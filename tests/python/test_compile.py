@@ -291,6 +291,42 @@ def test_fake_tensor_is_not_recorded() -> None:
     assert hub.log_scalars == {}
 
 
+def test_fake_tensor_is_passed_over_while_its_mode_is_on() -> None:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    hub = rm.MessageHub('h')
+    with FakeTensorMode():  # what a model would do is looked at, nothing is computed
+        hub.update_scalar('x', torch.ones(2).sum())
+        hub.update_scalars({'y': torch.ones(2).sum()})
+        with pytest.raises(rm.ScalarError, match="series 'z'"):
+            hub.update_scalar('z', 'no number')
+    assert hub.log_scalars == {}
+
+
+@pytest.mark.skipif(VERSION < (2, 13), reason='the eager method is in Python there, or not traced')
+def test_exported_program_records_when_it_runs() -> None:
+    hub = rm.MessageHub('h')
+
+    class Model(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = x * 2
+            hub.update_scalar('a', y.sum())
+            hub.update_scalars({'b': y.mean(), 'c': {'value': y.max(), 'count': 2}})
+            return y + 1
+
+    program = torch.export.export(Model(), (torch.ones(3),), strict=False)
+    assert hub.log_scalars == {}
+    module = program.module()
+    for i in range(3):
+        module(torch.full((3,), float(i)))
+    assert {key: history.data[0].tolist() for key, history in hub.log_scalars.items()} == {
+        'a': [0.0, 6.0, 12.0],
+        'b': [0.0, 2.0, 4.0],
+        'c': [0.0, 2.0, 4.0],
+    }
+    assert hub.get_scalar('c').count() == 6
+
+
 def test_hub_that_is_gone_is_passed_over() -> None:
     hub = rm.MessageHub('h')
     handle = hub._handle
