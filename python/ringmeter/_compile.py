@@ -151,6 +151,8 @@ def _trace(hub: MessageHub, method: str, arguments: tuple[Any, ...]) -> bool:
     is_tracing = torch._C._len_torch_dispatch_stack() > 0
     if not is_tracing or not any(is_fake(value) for value in values if isinstance(value, Tensor)):
         return False
+    if not torch.compiler.is_compiling():  # nothing is computed, and no graph made
+        return True
     if method == 'update_scalars':
         _trace_update_scalars(hub, *arguments)
     else:
