@@ -6,6 +6,7 @@
 #include "bindings/landing.h"
 #include "bindings/python_errors.h"
 #include "bindings/tensor_reader.h"
+#include "device/devices.h"
 
 namespace ringmeter::bindings {
 
@@ -102,7 +103,7 @@ bool read_in_python(PyObject* value, PyObject* key, Value* out) {
   if (scalar == nullptr) return false;
   bool read = true;
   DeviceTensor tensor;
-  if (PyTuple_CheckExact(scalar)) {
+  if (PyTuple_Check(scalar)) {
     read = read_description(scalar, &tensor);
     if (read) set_on_device(value, tensor, out);
   } else if (!read_builtin(scalar, &out->number)) {
@@ -171,6 +172,11 @@ bool read_value(PyObject* value, PyObject* key, Value* out) {
       if (find_device(tensor.ordinal)) {
         set_on_device(value, tensor, out);
         return true;
+      }
+      if (Devices::instance().is_forked()) {  // even .item() would fail
+        raise_for(key, "DeviceError", "cuda:%d cannot be used: %s", tensor.ordinal,
+                  Devices::instance().problem(tensor.ordinal).c_str());
+        return false;
       }
       break;
     case TensorRead::kNotHere: break;
