@@ -198,7 +198,11 @@ bool read_at(History* history, PyObject* given, PyObject* landed, Window* out) {
   const int landed_only = landed == nullptr ? 0 : PyObject_IsTrue(landed);
   if (landed_only < 0) return false;
   out->landed_only = landed_only != 0;
-  if (out->landed_only) land_arrived();
+  if (out->landed_only) {
+    land_arrived();
+  } else {
+    land_replays();
+  }
   if (given == nullptr || given == Py_None) return true;
   if (out->landed_only) {
     raise_for(history->key, "ArgumentError", "landed must be False where at is given, got True");
@@ -496,6 +500,7 @@ PyObject* history_copy(PyObject* self, PyObject* const* args, Py_ssize_t nargs) 
 }
 
 Py_ssize_t history_length(PyObject* self) {
+  land_replays();
   const Series& series = self_of(self)->series;
   return static_cast<Py_ssize_t>(series.window(kAll, series.position()).size());
 }
@@ -515,6 +520,7 @@ PyObject* history_landed(PyObject* self, void*) {
 }
 
 PyObject* history_position(PyObject* self, void*) {
+  land_replays();
   return PyLong_FromUnsignedLongLong(self_of(self)->series.position());
 }
 
@@ -633,6 +639,7 @@ bool read_window_size(PyObject* key, PyObject* given, std::uint64_t* out) {
 }
 
 PyObject* mean_of(PyObject* history, std::uint64_t window_size) {
+  land_replays();
   Window window;
   window.size = window_size;
   return mean(self_of(history), window);

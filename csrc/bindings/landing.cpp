@@ -278,6 +278,10 @@ void land_arrived() {
   devices.release(release_history);
 }
 
+void land_replays() {
+  if (!all_captured().empty()) land_arrived();
+}
+
 bool wait_until_landed(History* history, Position end) {
   const auto landed = [&] { return history->series.landed() >= end; };
   land_arrived();
