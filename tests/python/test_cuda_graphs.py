@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import itertools
 import math
 import os
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -210,9 +212,11 @@ def test_one_graph_on_several_streams(cuda, stream, hub):
 
 
 def test_history_outlives_the_hub_while_a_graph_writes_to_it(cuda, stream):
-    hub = rm.MessageHub('gone')
-    graph = capture(cuda, stream, lambda: hub.update_scalar('a', cuda.FakeCudaTensor(1.0)))
-    del hub
+    hubs = [rm.MessageHub('gone')]
+    graph = capture(cuda, stream, lambda: hubs[0].update_scalar('a', cuda.FakeCudaTensor(1.0)))
+    reference = weakref.ref(hubs.pop())
+    gc.collect()
+    assert reference() is None
     replay(cuda, graph, stream, 3)
     assert _core.land_arrived() == 0
 
