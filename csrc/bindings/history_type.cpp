@@ -523,6 +523,7 @@ PyObject* history_copy(PyObject* self, PyObject* const* args, Py_ssize_t nargs) 
 }
 
 Py_ssize_t history_length(PyObject* self) {
+  land_replays();
   const Series& series = self_of(self)->series;
   return static_cast<Py_ssize_t>(series.window(kAll, series.position()).size());
 }
@@ -542,6 +543,7 @@ PyObject* history_landed(PyObject* self, void*) {
 }
 
 PyObject* history_position(PyObject* self, void*) {
+  land_replays();
   return PyLong_FromUnsignedLongLong(self_of(self)->series.position());
 }
 

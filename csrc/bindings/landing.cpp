@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cmath>
+#include <memory>
 #include <new>
 #include <string>
 #include <thread>
@@ -315,6 +317,8 @@ bool record_pending(const Recording& recording) {
     }
     PyObject* done = PyObject_CallMethod(value.object, "assign", "OK", reinterpret_cast<PyObject*>(history),
                                          static_cast<unsigned long long>(position));
+    // An interrupt: the position is taken, and must not be waited for for ever.
+    if (done == nullptr) history->series.land(position, Number::real(std::nan("")));
     Py_XDECREF(done);
     return done != nullptr;
   } catch (const std::bad_alloc&) {
@@ -339,12 +343,14 @@ bool capture(const Recording* recordings, std::size_t n) {
           throw DriverError(kSuccess,
                             "the values of one call must be on one stream while it captures a graph");
         }
-        auto* captured = new Captured{each.history, each.count, device, 0, tensor.ordinal};
-        Py_INCREF(reinterpret_cast<PyObject*>(each.history));
+        all_captured().reserve(all_captured().size() + 1);
+        auto captured =
+            std::make_unique<Captured>(Captured{each.history, each.count, device, 0, tensor.ordinal});
         scalars[i] = each.value->tensor.scalar;
+        nodes[i] = captured->node = device->add_node(scalars[i].type, {land_replayed, captured.get(), 0});
         each.history->is_captured = true;
-        nodes[i] = captured->node = device->add_node(scalars[i].type, {land_replayed, captured, 0});
-        all_captured().push_back(captured);
+        Py_INCREF(reinterpret_cast<PyObject*>(each.history));
+        all_captured().push_back(captured.release());
       }
       device->capture(scalars, nodes, size, tensor.stream);
     }
@@ -384,13 +390,19 @@ void land_arrived() {
   devices.release(release_history);
 }
 
+void land_replays() {
+  if (!all_captured().empty()) land_arrived();
+}
+
 bool wait_until_landed(History* history, Position end) {
   const auto landed = [&] { return history->series.landed() >= end; };
   land_arrived();
   if (landed()) return true;
   // What is staged lands all at once.
   PyObject* staging = PyImport_ImportModule("ringmeter._staging");
-  PyObject* done = staging == nullptr ? nullptr : PyObject_CallMethod(staging, "flush", nullptr);
+  PyObject* done = staging == nullptr
+                       ? nullptr
+                       : PyObject_CallMethod(staging, "flush", "O", reinterpret_cast<PyObject*>(history));
   Py_XDECREF(staging);
   Py_XDECREF(done);
   if (done == nullptr) return false;
@@ -490,19 +502,37 @@ PyObject* device_states(PyObject*, PyObject*) {
     if (!Devices::instance().is_known(ordinal)) continue;
     const Device* device = Devices::instance().find(ordinal);
     if (device == nullptr) break;  // forked, or closed
-    const unsigned long long landed = device->drained();
-    PyObject* item = Py_BuildValue("(iKKK)", ordinal, static_cast<unsigned long long>(device->enqueued()),
-                                   landed, static_cast<unsigned long long>(waits[ordinal]));
+    const std::uint64_t landed = device->drained();
+    const std::uint64_t first = device->first();
+    PyObject* item =
+        Py_BuildValue("(iKKK)", ordinal, static_cast<unsigned long long>(device->enqueued() - first),
+                      static_cast<unsigned long long>(landed - first),
+                      static_cast<unsigned long long>(waits[static_cast<std::size_t>(ordinal)]));
     if (item == nullptr || PyList_Append(result, item) != 0) Py_CLEAR(result);
     Py_XDECREF(item);
   }
   return result;
 }
 
-// By history: how many values its captured scalars have lost.
+// For each device that was tried and cannot be used: (ordinal, why).
+PyObject* device_problems(PyObject*, PyObject*) {
+  PyObject* result = PyList_New(0);
+  const std::vector<std::string> problems = Devices::instance().problems();
+  for (std::size_t i = 0; result != nullptr && i < problems.size(); ++i) {
+    if (problems[i].empty()) continue;
+    PyObject* item = Py_BuildValue("(is)", static_cast<int>(i), problems[i].c_str());
+    if (item == nullptr || PyList_Append(result, item) != 0) Py_CLEAR(result);
+    Py_XDECREF(item);
+  }
+  return result;
+}
+
+// By history: how many values its captured scalars have lost. Nothing after a fork: that is for the parent.
 PyObject* lost_replays(PyObject*, PyObject*) {
   PyObject* result = PyList_New(0);
-  for (const Captured* captured : all_captured()) {
+  if (Devices::instance().is_forked()) return result;
+  for (std::size_t i = 0; i < all_captured().size(); ++i) {  // making objects may run code that captures
+    const Captured* captured = all_captured()[i];
     const std::uint64_t lost = captured->device->lost(captured->node);
     if (lost == 0) continue;
     PyObject* item = Py_BuildValue("(OK)", reinterpret_cast<PyObject*>(captured->history),
@@ -544,9 +574,18 @@ PyObject* mark_replays(PyObject*, PyObject*) {
 // For each captured scalar of a history: (count, nans, sum, min, max, last).
 PyObject* replay_totals(PyObject*, PyObject* history) {
   PyObject* result = PyList_New(0);
-  for (const Captured* captured : all_captured()) {
+  for (std::size_t i = 0; i < all_captured().size(); ++i) {
+    const Captured* captured = all_captured()[i];
     if (reinterpret_cast<PyObject*>(captured->history) != history) continue;
-    const ReplayTotals totals = captured->device->totals(captured->node);
+    ReplayTotals totals;
+    try {
+      Devices::instance().require_open();
+      totals = captured->device->totals(captured->node);
+    } catch (const DriverError& error) {
+      Py_XDECREF(result);
+      raise_device_error(captured->history->key, error.what());
+      return nullptr;
+    }
     PyObject* item = Py_BuildValue("(KKdddN)", static_cast<unsigned long long>(totals.count),
                                    static_cast<unsigned long long>(totals.nans), totals.sum, totals.minimum,
                                    totals.maximum, to_numpy(totals.last));
@@ -570,6 +609,7 @@ PyMethodDef landing_functions[] = {
     {"close", close_function, METH_O, "close(seconds, /)\n--\n\n"},
     {"device_problem", device_problem, METH_O, "device_problem(ordinal, /)\n--\n\n"},
     {"device_states", device_states, METH_NOARGS, "device_states()\n--\n\n"},
+    {"device_problems", device_problems, METH_NOARGS, "device_problems()\n--\n\n"},
     {"lost_replays", lost_replays, METH_NOARGS, "lost_replays()\n--\n\n"},
     {"has_captures", has_captures, METH_O, "has_captures(log_scalars, /)\n--\n\n"},
     {"mark_replays", mark_replays, METH_NOARGS, "mark_replays()\n--\n\n"},

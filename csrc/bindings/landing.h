@@ -47,6 +47,9 @@ bool capture(const Recording* recordings, std::size_t n);
 // Lands what has arrived, without waiting.
 void land_arrived();
 
+// The same, if any graph records values: of those nobody knows until they have landed.
+void land_replays();
+
 // Waits until everything before `end` has landed. False with an error set.
 bool wait_until_landed(History* history, Position end);
 

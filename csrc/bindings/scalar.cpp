@@ -7,6 +7,7 @@
 #include "bindings/landing.h"
 #include "bindings/python_errors.h"
 #include "bindings/tensor_reader.h"
+#include "device/devices.h"
 
 namespace ringmeter::bindings {
 
@@ -97,7 +98,7 @@ bool read_in_python(PyObject* value, PyObject* key, Value* out) {
   if (scalar == nullptr) return false;
   bool read = true;
   DeviceTensor tensor;
-  if (PyTuple_CheckExact(scalar)) {
+  if (PyTuple_Check(scalar)) {
     read = read_description(scalar, &tensor);
     if (read) set_on_device(value, tensor, out);
   } else if (!read_builtin(scalar, &out->number)) {
@@ -161,6 +162,11 @@ bool read_value(PyObject* value, PyObject* key, Value* out) {
   if (read == TensorRead::kOnDevice && find_device(out->tensor.ordinal)) {
     out->set(Value::Kind::kOnDevice, element_kind(out->tensor.scalar.type), value);
     return true;
+  }
+  if (read == TensorRead::kOnDevice && Devices::instance().is_forked()) {  // even .item() would fail
+    raise_for(key, "DeviceError", "cuda:%d cannot be used: %s", out->tensor.ordinal,
+              Devices::instance().problem(out->tensor.ordinal).c_str());
+    return false;
   }
   return read_in_python(value, key, out);
 }

@@ -33,7 +33,7 @@ Device::Device(const DriverApi& driver, int ordinal, Sizes sizes)
   const RelaxedCaptureGuard relaxed(driver_);  // somebody may be capturing
   initialise(ordinal);
   prove();
-  released_ = head_;
+  released_ = first_ = head_;
 }
 
 void* Device::host_memory(std::size_t bytes, DevicePointer* device_address) {

@@ -105,7 +105,8 @@ class Device {
   // Calls free(owner) for what has landed: as many as a batch holds, until false.
   bool release(void (*free)(void* owner));
 
-  // The number after that of the newest value launched, and landed.
+  // The number of the first value, and that after the newest launched, and landed.
+  std::uint64_t first() const { return first_; }
   std::uint64_t enqueued() const { return head_.load(std::memory_order_acquire); }
   std::uint64_t drained() const { return tail_.load(std::memory_order_acquire); }
   bool has_room(std::size_t n) const;
@@ -145,6 +146,7 @@ class Device {
   // Set once by the constructor.
   const DriverApi& driver_;
   const Sizes sizes_;
+  std::uint64_t first_ = 0;
   DriverContext context_ = nullptr;
   DriverFunction append_one_ = nullptr;
   DriverFunction append_many_ = nullptr;

@@ -51,6 +51,12 @@ std::string Devices::problem(int ordinal) const {
   return problems_[i];
 }
 
+std::vector<std::string> Devices::problems() const {
+  if (state_.load(std::memory_order_acquire) == State::kForked) return {};  // the mutex may be taken for ever
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return {problems_.begin(), problems_.end()};
+}
+
 void Devices::require_open() const {
   if (state_.load(std::memory_order_acquire) != State::kOpen) throw DriverError(kSuccess, problem(0));
 }

@@ -30,6 +30,10 @@ class Devices {
   Device* find(int ordinal);
   bool is_known(int ordinal) const;
   std::string problem(int ordinal) const;
+  // Why each device that was tried cannot be used, by ordinal; '' of others.
+  std::vector<std::string> problems() const;
+  // Throws DriverError when nothing of any device may be touched any more.
+  void require_open() const;
 
   // Whether there is any device: until then, nothing can be on its way.
   bool is_used() const { return used_.load(std::memory_order_acquire) != 0; }
@@ -70,7 +74,6 @@ class Devices {
   };
 
   Devices() = default;
-  void require_open() const;
   template <class Visit>
   void for_each(Visit&& visit) const;
 

@@ -11,9 +11,10 @@ from . import _core, _staging
 def device_info() -> dict[str, dict[str, Any]]:
     """Return, for each device that scalars were recorded from, how they come to the host.
 
-    ``path`` is ``'driver'`` when a kernel writes each into host memory and nothing ever waits, or
-    ``'staging'`` when they are copied aside on the device and fetched together (ROCm, MPS, XPU, and CUDA when
-    the driver cannot be used: ``why`` says why). With the driver there are also ``recorded``, ``landed`` and
+    ``path`` is ``'driver'`` when a kernel writes each into host memory and nothing ever waits, ``'staging'``
+    when they are copied aside on the device and fetched together (ROCm, MPS, XPU, and torch's CUDA tensors
+    when the driver cannot be used: ``why`` says why), or ``'item'`` when each is waited for with ``.item()``
+    (other CUDA arrays then). With the driver there are also ``recorded``, ``landed`` and
     ``waits``: how many values were launched, how many of those have landed, and how often a launch had to
     wait because 65,536 were on their way.
     """
@@ -32,6 +33,8 @@ def device_info() -> dict[str, dict[str, Any]]:
         kind, _, ordinal = device.partition(':')
         why = _core.device_problem(int(ordinal or 0)) if kind == 'cuda' else f'no driver for {kind} devices'
         info.setdefault(device, {'path': 'staging', 'why': why})
+    for ordinal, why in _core.device_problems():
+        info.setdefault(f'cuda:{ordinal}', {'path': 'item', 'why': why})
     return info
 
 

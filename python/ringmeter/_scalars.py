@@ -10,14 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from ._errors import ScalarError
+from ._errors import DeviceError, ScalarError
 from ._staging import Staged
 from ._tensors import DeviceTensor, locate
 
 
+def _where(key: str | None) -> str:
+    return '' if key is None else f'series {key!r}: '
+
+
 def _error(key: str | None, problem: str) -> ScalarError:
-    where = '' if key is None else f'series {key!r}: '
-    return ScalarError(f'{where}value must be one real number, {problem}')
+    return ScalarError(f'{_where(key)}value must be one real number, {problem}')
 
 
 def _number_of_elements(value: Any) -> int | None:
@@ -33,13 +36,17 @@ def as_scalar(value: Any, key: str | None) -> float | int | bool | DeviceTensor 
 
     Raises:
         ScalarError: As :func:`as_number`.
-        DeviceError: ``value`` is on a device that cannot be used in this process.
+        DeviceError: ``value`` is on a device that has failed, or cannot be used in this process.
     """
     try:
         if _number_of_elements(value) == 1:
             value = locate(value)
     except TypeError as error:
         raise _error(key, str(error)) from None
+    except DeviceError as error:
+        raise DeviceError(f'{_where(key)}{error}') from error
+    except Exception as error:
+        raise _error(key, f'but reading {type(value).__name__} raised {error!r}') from error
     return value if isinstance(value, DeviceTensor | Staged) else as_number(value, key)
 
 

@@ -49,6 +49,8 @@ def locate(value: Any) -> Any:
     if torch is not None and isinstance(value, torch.Tensor):
         return _locate_torch(torch, _local(value))
     if hasattr(value, 'copy_to_host_async'):  # jax.Array: never changes, and starts to copy itself
+        if value.dtype.name not in _DLPACK_TYPES:
+            return value
         value.copy_to_host_async()
         return hold(value)
     if type(value).__module__.partition('.')[0] == 'cupy':
@@ -71,6 +73,9 @@ def _local(tensor: Any) -> Any:
 
 def _locate_torch(torch: Any, tensor: Any) -> Any:
     device = tensor.device
+    fake = sys.modules.get('torch._subclasses.fake_tensor')
+    if fake is not None and isinstance(tensor, fake.FakeTensor):
+        raise TypeError('got a FakeTensor, which has no value')
     if device.type in ('cpu', 'meta') or tensor.layout != torch.strided or tensor.is_complex():
         return tensor
     dlpack_type = _DLPACK_TYPES.get(str(tensor.dtype).removeprefix('torch.'))

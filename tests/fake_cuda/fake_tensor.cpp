@@ -297,6 +297,10 @@ PyObject* tensor_write(PyObject* self, PyObject* value) {
   });
 }
 
+PyObject* tensor_data_ptr(PyObject* self, PyObject*) {
+  return PyLong_FromVoidPtr(memory_of(self).data);
+}
+
 PyObject* tensor_numel(PyObject* self, PyObject*) { return PyLong_FromSize_t(memory_of(self).elements); }
 PyObject* tensor_dtype(PyObject* self, void*) { return PyUnicode_FromString(memory_of(self).dtype->name); }
 PyObject* tensor_device(PyObject* self, void*) {
@@ -323,6 +327,7 @@ PyMethodDef tensor_methods[] = {
     {"bits", tensor_bits, METH_NOARGS, "bits(): the memory as it is now. Not counted."},
     {"fill", tensor_fill, METH_O, "fill(value): overwrite the memory now."},
     {"write", tensor_write, METH_O, "write(value): overwrite it in the order of the current stream."},
+    {"data_ptr", tensor_data_ptr, METH_NOARGS, "data_ptr(): the address; 0 without memory."},
     {"numel", tensor_numel, METH_NOARGS, "numel()"},
     {},
 };
