@@ -8,7 +8,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install -q -c constra
 CMAKE  := $(BIN)/cmake
 SOURCES := $(shell find csrc -type f) CMakeLists.txt pyproject.toml constraints.txt
 
-.PHONY: help demo test test-cpp test-python types lint sanitize bench format ptx clean
+.PHONY: help demo test test-cpp test-python types lint sanitize bench verify-gpu format ptx clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -48,6 +48,9 @@ sanitize: $(VENV)/test  ## the C++ tests under ThreadSanitizer, and under ASan w
 bench: $(VENV)/test  ## measure against the peers; writes benches/results/ and the table of the README
 	$(BIN)/python benches/run.py --out benches/results/cpu.json
 	$(BIN)/python benches/table.py benches/results/cpu.json --readme README.md
+
+verify-gpu:  ## check and measure on this machine's NVIDIA GPU, with the torch of PYTHON (10 minutes)
+	$(PYTHON) benches/gpu/verify.py $(ARGS)
 
 format: $(VENV)/test  ## put the code into shape
 	$(BIN)/python -m ruff check --fix-only .

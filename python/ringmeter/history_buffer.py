@@ -181,6 +181,9 @@ class HistoryBuffer(_core.History):
         return self._arrays(None)[1]
 
     def _arrays(self, at: int | None) -> tuple[NDArray[Any], NDArray[Any]]:
+        if at is None:
+            nothing = np.empty(0)
+            self._copy(at, nothing, nothing, nothing)  # waits for replays, which make it longer
         n = len(self) if at is None else min(at, self.max_length)
         high, low, counts = np.empty(n), np.empty(n), np.empty(n)
         self._copy(at, high, low, counts)

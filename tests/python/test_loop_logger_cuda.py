@@ -331,5 +331,20 @@ def test_read_waits_for_replays_before_it(cuda, stream):
     assert hub.get_scalar('loss').mean(landed=True) == 7.0
 
 
+def test_copies_and_checkpoints_have_the_replays_before_them(cuda, stream):
+    hub = rm.MessageHub('copies')
+    loss = cuda.FakeCudaTensor(2.0)
+    cuda.begin_capture(stream)
+    hub.update_scalar('a', loss)
+    graph = cuda.end_capture(stream)
+    for _ in range(3):
+        cuda.replay(graph, stream)
+    assert hub.get_scalar('a').data[0].tolist() == [2.0, 2.0, 2.0]
+    cuda.replay(graph, stream)
+    other = rm.MessageHub('of the checkpoint')
+    other.load_state_dict(hub.state_dict())
+    assert other.get_scalar('a').count() == 4
+
+
 def test_history_without_graphs_has_no_replay_totals():
     assert rm.HistoryBuffer().replay_totals() is None
