@@ -180,6 +180,11 @@ def devices() -> list[str]:
         return sorted({str(device) for device, _ in _stages})
 
 
+def is_empty() -> bool:
+    """Return whether nothing is staged."""
+    return not _held and not any(stage.staged for stage in _stages.values())
+
+
 def _after_fork() -> None:
     """Let go of what another thread of the parent may have held."""
     global _lock  # noqa: PLW0603
