@@ -37,8 +37,8 @@ def device_info() -> dict[str, dict[str, Any]]:
         kind, _, ordinal = device.partition(':')
         why = _core.device_problem(int(ordinal or 0)) if kind == 'cuda' else f'no driver for {kind} devices'
         info.setdefault(device, {'path': 'staging', 'why': why})
-    for ordinal, why in _core.device_problems():
-        info.setdefault(f'cuda:{ordinal}', {'path': 'item', 'why': why})
+    for unused, why in _core.device_problems():
+        info.setdefault(f'cuda:{unused}', {'path': 'item', 'why': why})
     return info
 
 
