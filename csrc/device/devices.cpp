@@ -98,8 +98,9 @@ std::uint64_t Devices::in_flight() const {
 }
 
 void Devices::close(std::chrono::steady_clock::time_point deadline) {
+  const std::vector<std::uint64_t> now = mark();  // other threads may go on for ever
   try {
-    wait(deadline, [this] { return in_flight() == 0; });
+    wait(deadline, [&] { return has_landed(now); });
   } catch (const DriverError&) {  // it will not get better
   }
   State open = State::kOpen;

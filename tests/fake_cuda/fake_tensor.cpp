@@ -150,8 +150,10 @@ void pause(DriverStream stream, bool paused) {
 
 void sync(DriverStream stream) {
   if (streams[stream].is_paused) throw std::runtime_error("the stream is paused: that would wait for ever");
-  const py::gil_scoped_release released;
+  // No gil_scoped_release: a daemon thread may end here at exit, by unwinding, which destructors do not stand.
+  Py_BEGIN_ALLOW_THREADS
   fake::fake_sync(stream);
+  Py_END_ALLOW_THREADS
 }
 
 // ---- the tensor ----

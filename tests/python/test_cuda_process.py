@@ -240,6 +240,24 @@ print('end')
 """) == ['end']
 
 
+def test_exit_does_not_wait_for_a_thread_that_goes_on_recording(run):
+    assert run("""
+def record():
+    own = cuda.new_stream(0)
+    cuda.set_stream(0, own)
+    cuda.delay(own, 2000)
+    while True:
+        hub.update_scalar('a', cuda.FakeCudaTensor(1.0))
+        time.sleep(0.001)
+threading.Thread(target=record, daemon=True).start()
+time.sleep(0.2)
+begin = time.monotonic()
+_core.close(20.0)
+print(time.monotonic() - begin < 10)
+cuda.pause(stream)
+""") == ['True']
+
+
 # ---- interrupts ----
 
 
