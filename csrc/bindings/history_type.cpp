@@ -5,6 +5,7 @@
 #include <new>
 #include <vector>
 
+#include "bindings/captures.h"
 #include "bindings/landing.h"
 #include "bindings/methods.h"
 #include "bindings/python_errors.h"

@@ -4,14 +4,10 @@
 #include <array>
 #include <chrono>
 #include <cmath>
-#include <memory>
 #include <new>
 #include <string>
-#include <thread>
 #include <utility>
-#include <vector>
 
-#include "bindings/methods.h"
 #include "bindings/python_errors.h"
 #include "device/devices.h"
 
@@ -20,9 +16,6 @@ namespace ringmeter::bindings {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-// How long to wait for one value. Under the GIL.
-std::chrono::duration<double> timeout{600.0};
 
 // Launches that had to wait for room, by ordinal. Under the GIL.
 std::array<std::uint64_t, Devices::kMost> waits{};
@@ -37,91 +30,6 @@ void release_history(void* owner) { Py_DECREF(static_cast<PyObject*>(owner)); }
 
 void land_in_history(void* owner, std::uint64_t position, const Number& value) {
   static_cast<History*>(owner)->series.land(position, value);
-}
-
-// A scalar that was captured in a graph, which may run as long as the process: never freed.
-struct Captured {
-  History* history;
-  Number count;
-  Device* device;
-  std::uint32_t node;
-  int ordinal;
-};
-
-// Under the GIL. Addresses are kept by nodes.
-std::vector<Captured*>& all_captured() {
-  static auto* captured = new std::vector<Captured*>;
-  return *captured;
-}
-
-void land_replayed(void* owner, std::uint64_t, const Number& value) {
-  const auto* captured = static_cast<const Captured*>(owner);
-  for (;;) {  // nobody can be told that there is no memory
-    try {
-      captured->history->series.push(value, captured->count);
-      return;
-    } catch (const std::bad_alloc&) {
-      std::this_thread::yield();
-    }
-  }
-}
-
-std::vector<int> captured_ordinals(const History* history = nullptr) {
-  std::vector<int> ordinals;
-  for (const Captured* captured : all_captured()) {
-    if (history != nullptr && captured->history != history) continue;
-    if (std::find(ordinals.begin(), ordinals.end(), captured->ordinal) == ordinals.end()) {
-      ordinals.push_back(captured->ordinal);
-    }
-  }
-  return ordinals;
-}
-
-void raise_device_error(PyObject* key, const char* what) { raise_for(key, "DeviceError", "%s", what); }
-
-// `format` takes the number of seconds.
-void raise_timeout(PyObject* key, const char* format) {
-  PyObject* seconds = PyFloat_FromDouble(timeout.count());
-  if (seconds != nullptr) raise_for(key, "PendingError", format, seconds);
-  Py_XDECREF(seconds);
-}
-
-// Runs `work` without the GIL. False, with the message, when it throws.
-template <class Work>
-bool without_gil(Work&& work, std::string* problem) {
-  bool done = true;
-  Py_BEGIN_ALLOW_THREADS
-  try {
-    work();
-  } catch (const std::exception& error) {
-    *problem = error.what();
-    done = false;
-  }
-  Py_END_ALLOW_THREADS
-  return done;
-}
-
-enum class Wait { kLanded, kTimeout, kError };
-
-// Waits until `landed()`, looking for signals.
-template <class Landed>
-Wait wait(Landed&& landed, PyObject* key) {
-  Devices& devices = Devices::instance();
-  const auto deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(timeout);
-  for (;;) {
-    bool is_landed = false;
-    std::string problem;
-    const bool asked = without_gil(
-        [&] { is_landed = devices.wait(std::min(deadline, Clock::now() + kSlice), landed); }, &problem);
-    devices.release(release_history);
-    if (!asked) {
-      raise_device_error(key, ("a value cannot land: " + problem).c_str());
-      return Wait::kError;
-    }
-    if (is_landed) return Wait::kLanded;
-    if (PyErr_CheckSignals() != 0) return Wait::kError;
-    if (Clock::now() >= deadline) return Wait::kTimeout;
-  }
 }
 
 // One launch on one stream, waiting for room if there is none.
@@ -142,7 +50,7 @@ bool launch_on(Device* device, std::size_t ordinal, const DeviceScalar* scalars,
       }
     }
     if (!done) {
-      raise_device_error(key, ("a value cannot be read from its device: " + problem).c_str());
+      raise_device_error(key, "a value cannot be read from its device: " + problem);
       return false;
     }
     if (has_room) return true;
@@ -171,7 +79,7 @@ bool launch_group(Value* const* values, std::size_t n, PyObject* key) {
       return true;
     }
   } catch (const DriverError& error) {
-    raise_device_error(key, (std::string("a value cannot be read from its device: ") + error.what()).c_str());
+    raise_device_error(key, std::string("a value cannot be read from its device: ") + error.what());
     return false;
   }
   DeviceScalar scalars[kMostEntries];
@@ -188,94 +96,43 @@ bool launch_group(Value* const* values, std::size_t n, PyObject* key) {
   return true;
 }
 
-// Launches a replay_mark() into the current stream. False, perhaps with an error set, when there is none.
-bool launch_mark(int ordinal, Value* out) {
-  const Device* device = Devices::instance().find(ordinal);
-  DriverStream stream = nullptr;
-  if (device == nullptr || !current_stream(ordinal, &stream)) return false;
-  out->set(Value::Kind::kOnDevice, NumberKind::kInt, nullptr);
-  out->tensor = {device->replay_mark(), ordinal, stream};
-  if (!launch_group(&out, 1, nullptr)) {
-    if (PyErr_ExceptionMatches(PyExc_RuntimeError) != 0) PyErr_Clear();  // what has landed can still be read
-    return false;
-  }
-  return out->kind == Value::Kind::kOnDevice;
-}
-
-// ringmeter._core.ReplayMark: where each history that graphs record into stood.
-struct ReplayMark {
-  PyObject_HEAD
-  std::vector<std::pair<History*, Position>>* histories;  // owned, and the histories too
-};
-
-void land_mark(void* owner, std::uint64_t, const Number&) {
-  for (auto& [history, position] : *static_cast<ReplayMark*>(owner)->histories) {
-    position = history->series.position();
-  }
-}
-
-void replay_mark_dealloc(PyObject* self) {
-  PyTypeObject* type = Py_TYPE(self);
-  auto* histories = reinterpret_cast<ReplayMark*>(self)->histories;
-  for (const auto& each : *histories) Py_DECREF(reinterpret_cast<PyObject*>(each.first));
-  delete histories;
-  type->tp_free(self);
-  Py_DECREF(type);
-}
-
-// positions(): [(history, position)], once the mark has landed.
-PyObject* replay_mark_positions(PyObject* self, PyObject*) {
-  PyObject* result = PyList_New(0);
-  for (const auto& [history, position] : *reinterpret_cast<ReplayMark*>(self)->histories) {
-    PyObject* item = Py_BuildValue("(OK)", reinterpret_cast<PyObject*>(history),
-                                   static_cast<unsigned long long>(position));
-    if (result == nullptr || item == nullptr || PyList_Append(result, item) != 0) Py_CLEAR(result);
-    Py_XDECREF(item);
-  }
-  return result;
-}
-
-PyTypeObject* replay_mark_type() {
-  static PyMethodDef methods[] = {
-      {"positions", replay_mark_positions, METH_NOARGS, "positions($self, /)\n--\n\n"},
-      {nullptr, nullptr, 0, nullptr},
-  };
-  static PyType_Slot slots[] = {
-      {Py_tp_doc, const_cast<char*>("Where each history that CUDA graphs record into stood.")},
-      {Py_tp_dealloc, reinterpret_cast<void*>(replay_mark_dealloc)},
-      {Py_tp_methods, methods},
-      {0, nullptr},
-  };
-  static PyType_Spec spec = {"ringmeter._core.ReplayMark", static_cast<int>(sizeof(ReplayMark)), 0,
-                             Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
-  static auto* type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
-  return type;
-}
-
-// New reference, or null, perhaps with an error set.
-PyObject* new_replay_mark(int ordinal) {
-  Value value;
-  if (replay_mark_type() == nullptr || !launch_mark(ordinal, &value)) return nullptr;
-  PyObject* self = replay_mark_type()->tp_alloc(replay_mark_type(), 0);
-  if (self == nullptr) return nullptr;
-  auto* mark = reinterpret_cast<ReplayMark*>(self);
-  mark->histories = new std::vector<std::pair<History*, Position>>;
-  for (const Captured* captured : all_captured()) {
-    if (captured->ordinal != ordinal) continue;
-    Py_INCREF(reinterpret_cast<PyObject*>(captured->history));
-    mark->histories->emplace_back(captured->history, 0);
-  }
-  Py_INCREF(self);  // until it has landed
-  value.device->commit(value.launched, {land_mark, mark, 0});
-  value.device = nullptr;
-  return self;
-}
-
-bool is_same_queue(const DeviceTensor& a, const DeviceTensor& b) {
-  return a.ordinal == b.ordinal && a.stream == b.stream;
-}
-
 }  // namespace
+
+std::chrono::duration<double>& wait_timeout() {
+  static std::chrono::duration<double> timeout{600.0};
+  return timeout;
+}
+
+std::uint64_t waits_for_room(int ordinal) { return waits[static_cast<std::size_t>(ordinal)]; }
+
+void raise_device_error(PyObject* key, const std::string& what) {
+  raise_for(key, "DeviceError", "%s", what.c_str());
+}
+
+void raise_timeout(PyObject* key, const char* format) {
+  PyObject* seconds = PyFloat_FromDouble(wait_timeout().count());
+  if (seconds != nullptr) raise_for(key, "PendingError", format, seconds);
+  Py_XDECREF(seconds);
+}
+
+Wait wait(const std::function<bool()>& landed, PyObject* key) {
+  Devices& devices = Devices::instance();
+  const auto deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(wait_timeout());
+  for (;;) {
+    bool is_landed = false;
+    std::string problem;
+    const bool asked = without_gil(
+        [&] { is_landed = devices.wait(std::min(deadline, Clock::now() + kSlice), landed); }, &problem);
+    devices.release(release_history);
+    if (!asked) {
+      raise_device_error(key, "a value cannot land: " + problem);
+      return Wait::kError;
+    }
+    if (is_landed) return Wait::kLanded;
+    if (PyErr_CheckSignals() != 0) return Wait::kError;
+    if (Clock::now() >= deadline) return Wait::kTimeout;
+  }
+}
 
 bool find_device(int ordinal) {
   Devices& devices = Devices::instance();
@@ -283,6 +140,16 @@ bool find_device(int ordinal) {
   bool found = false;
   std::string problem;
   without_gil([&] { found = devices.find(ordinal) != nullptr; }, &problem);
+  static std::array<bool, Devices::kMost> is_reported{};  // under the GIL
+  const auto place = static_cast<std::size_t>(ordinal);
+  if (place >= Devices::kMost || std::exchange(is_reported[place], true)) return found;
+  PyObject* module = PyImport_ImportModule("ringmeter._devices");
+  PyObject* done = module == nullptr ? nullptr
+                                     : PyObject_CallMethod(module, "report_choice", "is", ordinal,
+                                                           devices.problem(ordinal).c_str());
+  Py_XDECREF(module);
+  if (done == nullptr) PyErr_WriteUnraisable(nullptr);  // a logging handler of the user's, perhaps
+  Py_XDECREF(done);
   return found;
 }
 
@@ -327,71 +194,11 @@ bool record_pending(const Recording& recording) {
   }
 }
 
-bool capture(const Recording* recordings, std::size_t n) {
-  try {
-    for (std::size_t begin = 0; begin < n; begin += kMostEntries) {
-      // Values of one call are on one stream, but for programs that no capture would allow.
-      const std::size_t size = std::min(n - begin, kMostEntries);
-      DeviceScalar scalars[kMostEntries];
-      std::uint32_t nodes[kMostEntries];
-      const DeviceTensor& tensor = recordings[begin].value->tensor;
-      Device* device = Devices::instance().find(tensor.ordinal);
-      if (device == nullptr) throw DriverError(kSuccess, Devices::instance().problem(tensor.ordinal));
-      for (std::size_t i = 0; i < size; ++i) {
-        const Recording& each = recordings[begin + i];
-        if (!is_same_queue(each.value->tensor, tensor)) {
-          throw DriverError(kSuccess,
-                            "the values of one call must be on one stream while it captures a graph");
-        }
-        all_captured().reserve(all_captured().size() + 1);
-        auto captured =
-            std::make_unique<Captured>(Captured{each.history, each.count, device, 0, tensor.ordinal});
-        scalars[i] = each.value->tensor.scalar;
-        nodes[i] = captured->node = device->add_node(scalars[i].type, {land_replayed, captured.get(), 0});
-        each.history->is_captured = true;
-        Py_INCREF(reinterpret_cast<PyObject*>(each.history));
-        all_captured().push_back(captured.release());
-      }
-      device->capture(scalars, nodes, size, tensor.stream);
-    }
-  } catch (const DriverError& error) {
-    raise_device_error(recordings[0].history->key,
-                       (std::string("a value cannot be captured: ") + error.what()).c_str());
-    return false;
-  } catch (const std::bad_alloc&) {
-    PyErr_NoMemory();
-    return false;
-  }
-  return true;
-}
-
-bool wait_for_replays(History* history) {
-  std::vector<std::uint64_t> ends(Devices::kMost);
-  for (const int ordinal : captured_ordinals(history)) {
-    Value mark;
-    if (!launch_mark(ordinal, &mark)) {
-      if (PyErr_Occurred() != nullptr) return false;
-      continue;
-    }
-    ends[static_cast<std::size_t>(ordinal)] = mark.launched + 1;  // and it goes to nobody
-  }
-  switch (wait([&] { return Devices::instance().has_landed(ends); }, history->key)) {
-    case Wait::kLanded: return true;
-    case Wait::kTimeout: raise_timeout(history->key, "replays must end within %S s, they have not"); break;
-    case Wait::kError: break;
-  }
-  return false;
-}
-
 void land_arrived() {
   Devices& devices = Devices::instance();
   if (!devices.is_used()) return;
   devices.drain(false);
   devices.release(release_history);
-}
-
-void land_replays() {
-  if (!all_captured().empty()) land_arrived();
 }
 
 bool wait_until_landed(History* history, Position end) {
@@ -416,205 +223,5 @@ bool wait_until_landed(History* history, Position end) {
   }
   return false;
 }
-
-namespace {
-
-PyObject* set_wait_timeout(PyObject*, PyObject* seconds) {
-  const double given = PyFloat_AsDouble(seconds);
-  if (PyErr_Occurred() != nullptr) return nullptr;
-  if (!(given >= 0.0 && given <= 1e9)) {
-    return raise("ArgumentError", "seconds must be from 0 to 1e9, got %R", seconds);
-  }
-  timeout = std::chrono::duration<double>(given);
-  Py_RETURN_NONE;
-}
-
-PyObject* get_wait_timeout(PyObject*, PyObject*) { return PyFloat_FromDouble(timeout.count()); }
-
-PyObject* land_arrived_function(PyObject*, PyObject*) {
-  land_arrived();
-  return PyLong_FromUnsignedLongLong(Devices::instance().in_flight());
-}
-
-PyObject* mark_function(PyObject*, PyObject*) {
-  const std::vector<std::uint64_t> mark = Devices::instance().mark();
-  PyObject* result = PyTuple_New(static_cast<Py_ssize_t>(mark.size()));
-  for (std::size_t i = 0; result != nullptr && i < mark.size(); ++i) {
-    PyTuple_SET_ITEM(result, static_cast<Py_ssize_t>(i), PyLong_FromUnsignedLongLong(mark[i]));
-  }
-  return result;
-}
-
-bool read_mark(PyObject* given, std::vector<std::uint64_t>* out) {
-  if (!PyTuple_Check(given)) {
-    PyErr_SetString(PyExc_TypeError, "expected a tuple");
-    return false;
-  }
-  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(given); ++i) {
-    out->push_back(PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(given, i)));
-  }
-  return PyErr_Occurred() == nullptr;
-}
-
-PyObject* has_landed_function(PyObject*, PyObject* given) {
-  std::vector<std::uint64_t> mark;
-  if (!read_mark(given, &mark)) return nullptr;
-  land_arrived();
-  return PyBool_FromLong(Devices::instance().has_landed(mark));
-}
-
-PyObject* wait_for_function(PyObject*, PyObject* given) {
-  std::vector<std::uint64_t> mark;
-  if (!read_mark(given, &mark)) return nullptr;
-  switch (wait([&] { return Devices::instance().has_landed(mark); }, nullptr)) {
-    case Wait::kLanded: Py_RETURN_TRUE;
-    case Wait::kTimeout: Py_RETURN_FALSE;
-    case Wait::kError: break;
-  }
-  return nullptr;
-}
-
-PyObject* close_function(PyObject*, PyObject* seconds) {
-  const double given = PyFloat_AsDouble(seconds);
-  if (PyErr_Occurred() != nullptr) return nullptr;
-  std::string problem;
-  without_gil(
-      [&] {
-        const auto wait = std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(given));
-        Devices::instance().close(Clock::now() + wait);
-      },
-      &problem);
-  Py_RETURN_NONE;
-}
-
-// Why a device cannot be used through the driver: '' when it can. Tries it the first time.
-PyObject* device_problem(PyObject*, PyObject* ordinal) {
-  const long given = PyLong_AsLong(ordinal);
-  if (PyErr_Occurred() != nullptr) return nullptr;
-  if (find_device(static_cast<int>(given))) return PyUnicode_FromString("");
-  return PyUnicode_FromString(Devices::instance().problem(static_cast<int>(given)).c_str());
-}
-
-// For each device that is used: (ordinal, launched, landed, waits for room).
-PyObject* device_states(PyObject*, PyObject*) {
-  PyObject* result = PyList_New(0);
-  for (int ordinal = 0; result != nullptr && ordinal < static_cast<int>(Devices::kMost); ++ordinal) {
-    if (!Devices::instance().is_known(ordinal)) continue;
-    const Device* device = Devices::instance().find(ordinal);
-    if (device == nullptr) break;  // forked, or closed
-    const std::uint64_t landed = device->drained();
-    const std::uint64_t first = device->first();
-    PyObject* item =
-        Py_BuildValue("(iKKK)", ordinal, static_cast<unsigned long long>(device->enqueued() - first),
-                      static_cast<unsigned long long>(landed - first),
-                      static_cast<unsigned long long>(waits[static_cast<std::size_t>(ordinal)]));
-    if (item == nullptr || PyList_Append(result, item) != 0) Py_CLEAR(result);
-    Py_XDECREF(item);
-  }
-  return result;
-}
-
-// For each device that was tried and cannot be used: (ordinal, why).
-PyObject* device_problems(PyObject*, PyObject*) {
-  PyObject* result = PyList_New(0);
-  const std::vector<std::string> problems = Devices::instance().problems();
-  for (std::size_t i = 0; result != nullptr && i < problems.size(); ++i) {
-    if (problems[i].empty()) continue;
-    PyObject* item = Py_BuildValue("(is)", static_cast<int>(i), problems[i].c_str());
-    if (item == nullptr || PyList_Append(result, item) != 0) Py_CLEAR(result);
-    Py_XDECREF(item);
-  }
-  return result;
-}
-
-// By history: how many values its captured scalars have lost. Nothing after a fork: that is for the parent.
-PyObject* lost_replays(PyObject*, PyObject*) {
-  PyObject* result = PyList_New(0);
-  if (Devices::instance().is_forked()) return result;
-  for (std::size_t i = 0; i < all_captured().size(); ++i) {  // making objects may run code that captures
-    const Captured* captured = all_captured()[i];
-    const std::uint64_t lost = captured->device->lost(captured->node);
-    if (lost == 0) continue;
-    PyObject* item = Py_BuildValue("(OK)", reinterpret_cast<PyObject*>(captured->history),
-                                   static_cast<unsigned long long>(lost));
-    const bool done = result != nullptr && item != nullptr && PyList_Append(result, item) == 0;
-    Py_XDECREF(item);
-    if (!done) Py_CLEAR(result);
-    if (result == nullptr) return nullptr;
-  }
-  return result;
-}
-
-// For each device that scalars were captured on, what replay_mark() has to say once it has landed.
-// Whether CUDA graphs record into a history of a dict.
-PyObject* has_captures(PyObject*, PyObject* log_scalars) {
-  if (all_captured().empty()) Py_RETURN_FALSE;
-  if (!PyDict_Check(log_scalars))
-    return PyErr_Format(PyExc_TypeError, "expected a dict, got %R", log_scalars);
-  Py_ssize_t place = 0;
-  PyObject* buffer = nullptr;
-  while (PyDict_Next(log_scalars, &place, nullptr, &buffer)) {
-    if (is_plain_history(buffer) && reinterpret_cast<History*>(buffer)->is_captured) Py_RETURN_TRUE;
-  }
-  Py_RETURN_FALSE;
-}
-
-PyObject* mark_replays(PyObject*, PyObject*) {
-  PyObject* result = PyList_New(0);
-  for (const int ordinal : captured_ordinals()) {
-    PyObject* mark = result == nullptr ? nullptr : new_replay_mark(ordinal);
-    if (mark == nullptr && PyErr_Occurred() == nullptr) continue;  // its stream captures, or it has failed
-    if (mark == nullptr || PyList_Append(result, mark) != 0) Py_CLEAR(result);
-    Py_XDECREF(mark);
-    if (result == nullptr) return nullptr;
-  }
-  return result;
-}
-
-// For each captured scalar of a history: (count, nans, sum, min, max, last).
-PyObject* replay_totals(PyObject*, PyObject* history) {
-  PyObject* result = PyList_New(0);
-  for (std::size_t i = 0; i < all_captured().size(); ++i) {
-    const Captured* captured = all_captured()[i];
-    if (reinterpret_cast<PyObject*>(captured->history) != history) continue;
-    ReplayTotals totals;
-    try {
-      Devices::instance().require_open();
-      totals = captured->device->totals(captured->node);
-    } catch (const DriverError& error) {
-      Py_XDECREF(result);
-      raise_device_error(captured->history->key, error.what());
-      return nullptr;
-    }
-    PyObject* item = Py_BuildValue("(KKdddN)", static_cast<unsigned long long>(totals.count),
-                                   static_cast<unsigned long long>(totals.nans), totals.sum, totals.minimum,
-                                   totals.maximum, to_numpy(totals.last));
-    const bool done = result != nullptr && item != nullptr && PyList_Append(result, item) == 0;
-    Py_XDECREF(item);
-    if (!done) Py_CLEAR(result);
-    if (result == nullptr) return nullptr;
-  }
-  return result;
-}
-
-}  // namespace
-
-PyMethodDef landing_functions[] = {
-    {"set_wait_timeout", set_wait_timeout, METH_O, "set_wait_timeout(seconds, /)\n--\n\n"},
-    {"get_wait_timeout", get_wait_timeout, METH_NOARGS, "get_wait_timeout()\n--\n\n"},
-    {"land_arrived", land_arrived_function, METH_NOARGS, "land_arrived()\n--\n\n"},
-    {"mark", mark_function, METH_NOARGS, "mark()\n--\n\n"},
-    {"has_landed", has_landed_function, METH_O, "has_landed(mark, /)\n--\n\n"},
-    {"wait_for", wait_for_function, METH_O, "wait_for(mark, /)\n--\n\n"},
-    {"close", close_function, METH_O, "close(seconds, /)\n--\n\n"},
-    {"device_problem", device_problem, METH_O, "device_problem(ordinal, /)\n--\n\n"},
-    {"device_states", device_states, METH_NOARGS, "device_states()\n--\n\n"},
-    {"device_problems", device_problems, METH_NOARGS, "device_problems()\n--\n\n"},
-    {"lost_replays", lost_replays, METH_NOARGS, "lost_replays()\n--\n\n"},
-    {"has_captures", has_captures, METH_O, "has_captures(log_scalars, /)\n--\n\n"},
-    {"mark_replays", mark_replays, METH_NOARGS, "mark_replays()\n--\n\n"},
-    {"replay_totals", replay_totals, METH_O, "replay_totals(history, /)\n--\n\n"},
-    {nullptr, nullptr, 0, nullptr},
-};
 
 }  // namespace ringmeter::bindings

@@ -3,8 +3,13 @@
 
 #include <Python.h>
 
+#include <chrono>
 #include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
 #include <new>
+#include <string>
 
 #include "bindings/history_type.h"
 #include "bindings/scalar.h"
@@ -40,24 +45,40 @@ inline bool record(const Recording& recording) {
   return true;
 }
 
-// Captures kCapturing values: from now on each replay records one. False with an error set: nothing is
-// captured.
-bool capture(const Recording* recordings, std::size_t n);
-
 // Lands what has arrived, without waiting.
 void land_arrived();
-
-// The same, if any graph records values: of those nobody knows until they have landed.
-void land_replays();
 
 // Waits until everything before `end` has landed. False with an error set.
 bool wait_until_landed(History* history, Position end);
 
-// Waits for the replays that were put into the current stream before, of graphs that record into the history.
-// False with an error set. A device that cannot be asked is passed over: what has landed can be read.
-bool wait_for_replays(History* history);
+// Waits until `landed()`, no longer than wait_timeout(), looking for signals. After kError an error is set,
+// that names the series when `key` is not null.
+enum class Wait { kLanded, kTimeout, kError };
+Wait wait(const std::function<bool()>& landed, PyObject* key);
 
-// device functions of the module, null-terminated.
-extern PyMethodDef landing_functions[];
+// How long to wait for one value. Under the GIL.
+std::chrono::duration<double>& wait_timeout();
+
+// Launches on a device that had to wait for room.
+std::uint64_t waits_for_room(int ordinal);
+
+// Sets a DeviceError; and a PendingError, whose format takes the seconds of wait_timeout().
+void raise_device_error(PyObject* key, const std::string& what);
+void raise_timeout(PyObject* key, const char* format);
+
+// Runs `work` without the GIL. False, with the message, when it throws.
+template <class Work>
+bool without_gil(Work&& work, std::string* problem) {
+  bool done = true;
+  Py_BEGIN_ALLOW_THREADS
+  try {
+    work();
+  } catch (const std::exception& error) {
+    *problem = error.what();
+    done = false;
+  }
+  Py_END_ALLOW_THREADS
+  return done;
+}
 
 }  // namespace ringmeter::bindings

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "bindings/captures.h"
 #include "bindings/history_type.h"
 #include "bindings/landing.h"
 #include "bindings/methods.h"

@@ -1,9 +1,10 @@
 // ringmeter._core: a table of what it holds. Each entry has a file of its own.
 #include <pybind11/pybind11.h>
 
+#include "bindings/captures.h"
+#include "bindings/device_functions.h"
 #include "bindings/history_type.h"
 #include "bindings/hub_type.h"
-#include "bindings/landing.h"
 #include "bindings/line_functions.h"
 #include "bindings/scalar.h"
 #include "bindings/stopwatch_type.h"
@@ -29,11 +30,13 @@ PYBIND11_MODULE(_core, m) {
   if (!rb::find_numpy_types()) throw py::error_already_set();
   m.attr("History") = steal_or_throw(rb::make_history_type());
   m.attr("Hub") = steal_or_throw(rb::make_hub_type());
+  m.attr("ReplayMark") = steal_or_throw(rb::make_replay_mark_type());
   m.attr("Stopwatch") = steal_or_throw(rb::make_stopwatch_type());
   m.attr("set_history_class") = steal_or_throw(PyCFunction_New(&set_history_class, nullptr));
   m.attr("set_hub_class") = steal_or_throw(PyCFunction_New(&set_hub_class, nullptr));
   m.attr("set_tracer") = steal_or_throw(PyCFunction_New(&set_tracer, nullptr));
   if (PyModule_AddFunctions(m.ptr(), rb::line_functions) != 0 ||
-      PyModule_AddFunctions(m.ptr(), rb::landing_functions) != 0)
+      PyModule_AddFunctions(m.ptr(), rb::device_functions) != 0 ||
+      PyModule_AddFunctions(m.ptr(), rb::capture_functions) != 0)
     throw py::error_already_set();
 }

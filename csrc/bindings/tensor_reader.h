@@ -15,6 +15,10 @@ struct DeviceTensor {
   DriverStream stream;
 };
 
+inline bool is_same_queue(const DeviceTensor& a, const DeviceTensor& b) {
+  return a.ordinal == b.ordinal && a.stream == b.stream;
+}
+
 enum class TensorRead {
   kOk,
   kOnDevice,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import logging
 from typing import Any
 
 from . import _core, _staging
+
+_logger = logging.getLogger('ringmeter')
 
 
 def device_info() -> dict[str, dict[str, Any]]:
@@ -47,6 +50,14 @@ def set_wait_timeout(seconds: float) -> None:
         ArgumentError: Not from 0 to 1e9.
     """
     _core.set_wait_timeout(seconds)
+
+
+def report_choice(ordinal: int, problem: str) -> None:
+    """Log how values come from a CUDA device, when that has been decided. Called by the core."""
+    if problem:
+        _logger.debug('cuda:%d: the driver cannot be used: %s', ordinal, problem)
+    else:
+        _logger.debug('cuda:%d: the driver is used, nothing waits for the device', ordinal)
 
 
 # Values still on their way at exit have two seconds to land; from then on the driver is left alone.

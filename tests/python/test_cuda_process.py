@@ -434,3 +434,20 @@ hub.update_scalar('a', 1.0)
 hub.get_scalar('a').mean()
 print(rm.device_info(), cuda.calls('cuInit'))
 """) == ['{} 0']
+
+
+def test_choice_of_a_device_is_logged_once(run_with_fake):
+    done = run_with_fake("""
+import logging, sys
+logging.basicConfig(level=logging.DEBUG, stream=sys.stdout, format='%(levelname)s %(name)s %(message)s')
+import fake_cuda_tensor as cuda, ringmeter as rm
+hub = rm.MessageHub('x')
+for _ in range(3):
+    hub.update_scalar('a', cuda.FakeCudaTensor(1.0))
+    hub.update_scalar('b', cuda.FakeCudaTensor(1.0, device=1))
+""")
+    assert done.stdout.splitlines() == [
+        'DEBUG ringmeter cuda:0: the driver is used, nothing waits for the device',
+        'DEBUG ringmeter cuda:1: the driver is used, nothing waits for the device',
+    ]
+    assert done.stderr == ''
