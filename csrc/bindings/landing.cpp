@@ -288,9 +288,9 @@ bool wait_until_landed(History* history, Position end) {
   if (landed()) return true;
   // What is staged lands all at once.
   PyObject* staging = PyImport_ImportModule("ringmeter._staging");
-  PyObject* done =
-      staging == nullptr ? nullptr
-                         : PyObject_CallMethod(staging, "flush", "O", reinterpret_cast<PyObject*>(history));
+  PyObject* done = staging == nullptr
+                       ? nullptr
+                       : PyObject_CallMethod(staging, "flush", "O", reinterpret_cast<PyObject*>(history));
   Py_XDECREF(staging);
   Py_XDECREF(done);
   if (done == nullptr) return false;
