@@ -150,7 +150,8 @@ void pause(DriverStream stream, bool paused) {
 
 void sync(DriverStream stream) {
   if (streams[stream].is_paused) throw std::runtime_error("the stream is paused: that would wait for ever");
-  // No gil_scoped_release: a daemon thread may end here at exit, by unwinding, which destructors do not stand.
+  // No gil_scoped_release: a daemon thread may end here at exit, by unwinding, which destructors do not
+  // stand.
   Py_BEGIN_ALLOW_THREADS
   fake::fake_sync(stream);
   Py_END_ALLOW_THREADS
@@ -299,9 +300,7 @@ PyObject* tensor_write(PyObject* self, PyObject* value) {
   });
 }
 
-PyObject* tensor_data_ptr(PyObject* self, PyObject*) {
-  return PyLong_FromVoidPtr(memory_of(self).data);
-}
+PyObject* tensor_data_ptr(PyObject* self, PyObject*) { return PyLong_FromVoidPtr(memory_of(self).data); }
 
 PyObject* tensor_numel(PyObject* self, PyObject*) { return PyLong_FromSize_t(memory_of(self).elements); }
 PyObject* tensor_dtype(PyObject* self, void*) { return PyUnicode_FromString(memory_of(self).dtype->name); }

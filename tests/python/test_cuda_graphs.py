@@ -446,7 +446,7 @@ print(rm.device_info()['cuda:0'], hub.get_scalar('a').data[0].tolist())
 
 def test_other_threads_do_not_invalidate_a_global_capture(cuda, stream, hub):
     other = cuda.new_stream(0)
-    cuda.delay(other, 3000)  # long enough for a wait to ask whether the device has failed
+    cuda.delay(other, 20_000)  # long enough for a wait to ask whether the device has failed
     problems, running = [], threading.Event()
     stop = threading.Event()
 
