@@ -83,7 +83,9 @@ void land_mark(void* owner, std::uint64_t, const Number&) {
 void replay_mark_dealloc(PyObject* self) {
   PyTypeObject* type = Py_TYPE(self);
   auto* histories = reinterpret_cast<ReplayMark*>(self)->histories;
-  for (const auto& each : *histories) Py_DECREF(reinterpret_cast<PyObject*>(each.first));
+  if (histories != nullptr) {
+    for (const auto& each : *histories) Py_DECREF(reinterpret_cast<PyObject*>(each.first));
+  }
   delete histories;
   type->tp_free(self);
   Py_DECREF(type);
@@ -130,12 +132,17 @@ PyObject* new_replay_mark(int ordinal) {
   PyObject* self = replay_mark_type->tp_alloc(replay_mark_type, 0);
   if (self == nullptr) return nullptr;
   auto* mark = reinterpret_cast<ReplayMark*>(self);
-  mark->histories = new std::vector<std::pair<History*, Position>>;
-  for (const Captured* captured : all_captured()) {
-    if (captured->ordinal != ordinal) continue;
-    Py_INCREF(reinterpret_cast<PyObject*>(captured->history));
-    mark->histories->emplace_back(captured->history, 0);
+  try {
+    auto histories = std::make_unique<std::vector<std::pair<History*, Position>>>();
+    for (const Captured* captured : all_captured()) {
+      if (captured->ordinal == ordinal) histories->emplace_back(captured->history, 0);
+    }
+    mark->histories = histories.release();
+  } catch (const std::bad_alloc&) {
+    Py_DECREF(self);
+    return PyErr_NoMemory();
   }
+  for (const auto& each : *mark->histories) Py_INCREF(reinterpret_cast<PyObject*>(each.first));
   Py_INCREF(self);  // until it has landed
   value.device->commit(value.launched, {land_mark, mark, 0});
   value.device = nullptr;
@@ -171,11 +178,11 @@ bool capture(const Recording* recordings, std::size_t n) {
             std::make_unique<Captured>(Captured{each.history, each.count, device, 0, tensor.ordinal});
         scalars[i] = each.value->tensor.scalar;
         nodes[i] = captured->node = device->add_node(scalars[i].type, {land_replayed, captured.get(), 0});
-        each.history->is_captured = true;
         Py_INCREF(reinterpret_cast<PyObject*>(each.history));
         all_captured().push_back(captured.release());
       }
       device->capture(scalars, nodes, size, tensor.stream);
+      for (std::size_t i = 0; i < size; ++i) recordings[begin + i].history->is_captured = true;
     }
   } catch (const DriverError& error) {
     raise_device_error(recordings[0].history->key,
@@ -188,21 +195,24 @@ bool capture(const Recording* recordings, std::size_t n) {
   return true;
 }
 
-bool wait_for_replays(History* history) {
+bool wait_for_replays(History* history) try {
   std::vector<std::uint64_t> ends(Devices::kMost);
   for (const int ordinal : captured_ordinals(history)) {
     Value mark;
-    if (!launch_mark(ordinal, &mark)) {
-      if (PyErr_Occurred() != nullptr) return false;
-      continue;
+    if (launch_mark(ordinal, &mark)) {
+      ends[static_cast<std::size_t>(ordinal)] = mark.launched + 1;
+    } else if (PyErr_Occurred() != nullptr) {
+      return false;
     }
-    ends[static_cast<std::size_t>(ordinal)] = mark.launched + 1;  // and it goes to nobody
-  }
+  }  // the marks go to nobody
   switch (wait([&] { return Devices::instance().has_landed(ends); }, history->key)) {
     case Wait::kLanded: return true;
     case Wait::kTimeout: raise_timeout(history->key, "replays must end within %S s, they have not"); break;
     case Wait::kError: break;
   }
+  return false;
+} catch (const std::bad_alloc&) {
+  PyErr_NoMemory();
   return false;
 }
 

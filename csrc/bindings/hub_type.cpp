@@ -84,6 +84,7 @@ struct Update {
   History* settled = nullptr;  // see settled_history(), or null
   Value value;
   Number count = Number::integer(std::int64_t{1});
+  bool is_new = false;  // its history was made for it
 };
 
 bool check_key(PyObject* key) {
@@ -131,26 +132,50 @@ bool update_foreign(PyObject* buffer, Update* update) {
   return done != nullptr;
 }
 
+// Takes away the history that was made for an update that has failed. Keeps the error.
+void forget(Hub* hub, const Update& update) {
+  if (!update.is_new) return;
+  PyObject* type = nullptr;
+  PyObject* error = nullptr;
+  PyObject* traceback = nullptr;
+  PyErr_Fetch(&type, &error, &traceback);
+  PyObject* buffer = PyDict_GetItemWithError(hub->log_scalars, update.key);
+  if (buffer != nullptr && is_plain_history(buffer) &&
+      reinterpret_cast<History*>(buffer)->series.position() == 0) {
+    PyObject_DelItem(hub->log_scalars, update.key);
+    if (PyDict_Contains(hub->resumed_keys, update.key) == 1) PyObject_DelItem(hub->resumed_keys, update.key);
+  }
+  PyErr_Restore(type, error, traceback);
+}
+
 bool push(History* history, Update* update) {
   return record(Recording{history, &update->value, update->count});
 }
 
+// Whether the buffer of a key is one that the user made or subclassed.
+bool is_foreign(Hub* hub, PyObject* key) {
+  PyObject* buffer = PyDict_GetItemWithError(hub->log_scalars, key);
+  if (buffer == nullptr) PyErr_Clear();  // record() will meet it again
+  return buffer != nullptr && !is_plain_history(buffer);
+}
+
 // The buffer of a key, made if there is none: also when another thread makes one at the same time, which it
 // may while this one allocates. New reference, or null with an error set.
-PyObject* find_or_make_buffer(Hub* hub, const Update& update) {
-  PyObject* buffer = PyDict_GetItemWithError(hub->log_scalars, update.key);
+PyObject* find_or_make_buffer(Hub* hub, Update* update) {
+  PyObject* buffer = PyDict_GetItemWithError(hub->log_scalars, update->key);
   if (buffer != nullptr) {
     Py_INCREF(buffer);
     return buffer;
   }
   if (PyErr_Occurred() != nullptr) return nullptr;
-  PyObject* fresh = new_history(update.key, update.value.number.kind, update.count.kind);
+  PyObject* fresh = new_history(update->key, update->value.number.kind, update->count.kind);
   if (fresh == nullptr) return nullptr;
+  update->is_new = true;
   if (PyDict_CheckExact(hub->log_scalars)) {
-    buffer = PyDict_SetDefault(hub->log_scalars, update.key, fresh);
+    buffer = PyDict_SetDefault(hub->log_scalars, update->key, fresh);
     Py_XINCREF(buffer);
   } else {  // an OrderedDict keeps an order of its own
-    buffer = PyObject_CallMethod(hub->log_scalars, "setdefault", "OO", update.key, fresh);
+    buffer = PyObject_CallMethod(hub->log_scalars, "setdefault", "OO", update->key, fresh);
   }
   Py_DECREF(fresh);
   return buffer;
@@ -176,7 +201,7 @@ void settle(Hub* hub, History* history, PyObject* key, PyObject* resumed) {
 // Records one checked scalar with `push(History*, Update*)`.
 template <class Push>
 bool record(Hub* hub, Update* update, PyObject* resumed, Push&& push) {
-  PyObject* buffer = find_or_make_buffer(hub, *update);
+  PyObject* buffer = find_or_make_buffer(hub, update);
   if (buffer == nullptr) return false;
   History* history = is_plain_history(buffer) ? reinterpret_cast<History*>(buffer) : nullptr;
   const bool done = (history != nullptr ? push(history, update) : update_foreign(buffer, update)) &&
@@ -237,6 +262,25 @@ PyObject* nothing_or_error(int is_repeated) {
   Py_RETURN_NONE;
 }
 
+// One that is no number yet.
+bool record_elsewhere(Hub* hub, Update* update, PyObject* resumed) {
+  PyObject* settled = reinterpret_cast<PyObject*>(update->settled);
+  Py_XINCREF(settled);  // other threads run while this one waits for room
+  Value* value = &update->value;
+  bool done = launch(&value, 1, update->key);
+  if (done && value->kind == Value::Kind::kCapturing) {
+    done = record(hub, update, resumed, [](History* history, Update* checked) {
+      const Recording recording{history, &checked->value, checked->count};
+      return capture(&recording, 1);
+    });
+    if (!done) forget(hub, *update);
+  } else if (done) {
+    done = settled != nullptr ? push(update->settled, update) : record(hub, update, resumed);
+  }
+  Py_XDECREF(settled);
+  return done;
+}
+
 PyObject* hub_update_scalar(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   static const char* const names[] = {"key", "value", "count", "resumed", nullptr};
   static const Signature signature{"update_scalar", names, 4, 2};
@@ -256,19 +300,9 @@ PyObject* hub_update_scalar(PyObject* self, PyObject* const* args, Py_ssize_t na
   if (resumed == Py_True) update.settled = settled_history(hub, update.key);
   if (update.settled == nullptr && PyErr_Occurred() != nullptr) return nullptr;
   if (update.settled == nullptr && !check_resumed(hub, "series", update.key, resumed)) return nullptr;
-  if (update.value.kind != Value::Kind::kNumber) {
-    Value* value = &update.value;
-    if (!launch(&value, 1, update.key)) return nullptr;
-    if (value->kind == Value::Kind::kCapturing) {
-      const auto capture_one = [](History* history, Update* checked) {
-        const Recording recording{history, &checked->value, checked->count};
-        return capture(&recording, 1);
-      };
-      if (!record(hub, &update, resumed, capture_one)) return nullptr;
-      Py_RETURN_NONE;
-    }
-  }
-  const bool done = update.settled != nullptr ? push(update.settled, &update) : record(hub, &update, resumed);
+  const bool done = update.value.kind != Value::Kind::kNumber ? record_elsewhere(hub, &update, resumed)
+                    : update.settled != nullptr               ? push(update.settled, &update)
+                                                              : record(hub, &update, resumed);
   if (!done) return nullptr;
   Py_RETURN_NONE;
 }
@@ -372,13 +406,25 @@ bool Updates::launch(const Stopwatch* stopwatch) {
 }
 
 bool Updates::apply(Hub* hub, PyObject* resumed) {
-  if (any_elsewhere_ && !apply_captures(hub, resumed)) return false;
+  if (any_elsewhere_ && !apply_captures(hub, resumed)) {
+    for (const Update& update : list_) forget(hub, update);
+    return false;
+  }
+  // A user's buffer may ask for values of this call that are on devices: it comes last then.
+  std::vector<Update*> foreign;
   bool is_as_seen = true;
   for (Update& update : list_) {
     if (update.value.kind == Value::Kind::kCapturing) continue;
     const bool is_settled = is_as_seen && update.settled != nullptr;
+    if (any_elsewhere_ && !is_settled && is_foreign(hub, update.key)) {
+      foreign.push_back(&update);
+      continue;
+    }
     if (!(is_settled ? push(update.settled, &update) : record(hub, &update, resumed))) return false;
     is_as_seen = is_settled;  // a foreign buffer may have changed the hub
+  }
+  for (Update* update : foreign) {
+    if (!record(hub, update, resumed)) return false;
   }
   return true;
 }

@@ -23,6 +23,9 @@ std::array<std::uint64_t, Devices::kMost> waits{};
 // A wait looks for signals so often.
 constexpr std::chrono::milliseconds kSlice{100};
 
+// Values of one call on devices: they must fit all at once.
+constexpr std::size_t kMostOfCall = std::size_t{1} << Device::Sizes{}.log2_slots;
+
 // How many launches go by until what has landed is taken out.
 constexpr std::uint64_t kDrainEvery = 64;
 
@@ -154,6 +157,11 @@ bool find_device(int ordinal) {
 }
 
 bool launch(Value* const* values, std::size_t n, PyObject* key) {
+  if (n > kMostOfCall) {
+    raise_for(key, "ArgumentError", "at most %zu values on devices can be recorded in one call, got %zu",
+              kMostOfCall, n);
+    return false;
+  }
   Value* group[kMostEntries];
   // The device, and the stream, of each value that is in no group yet; nearly always all in one.
   for (std::size_t begin = 0; begin < n; ++begin) {

@@ -90,9 +90,10 @@ void Device::prove() {
 bool Device::is_capturing(DriverStream stream) const {
   int status = kNotCapturing;
   DriverResult result = kSuccess;
-  if (stream != nullptr) {
+  // 0, 1 and 2 name the default streams of the current context.
+  if (reinterpret_cast<std::uintptr_t>(stream) > 2) {
     result = driver_.cuStreamIsCapturing(stream, &status);
-  } else {  // the default stream is one of the current context's
+  } else {
     const ContextGuard guard(driver_, context_);
     result = driver_.cuStreamIsCapturing(stream, &status);
   }

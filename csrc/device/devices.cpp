@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 
+#include <optional>
 #include <thread>
 
 namespace ringmeter {
@@ -116,9 +117,17 @@ void Devices::Patience::once() {
   std::this_thread::sleep_for(std::chrono::microseconds(50));
   const auto now = std::chrono::steady_clock::now();
   if (now < next_check_) return;
-  devices_->for_each([](std::size_t, Device& device) {
-    if (device.enqueued() != device.drained()) device.check();
+  std::optional<DriverError> failure;
+  bool has_landed = true;
+  devices_->for_each([&](std::size_t i, Device& device) {
+    try {
+      if (device.enqueued() != device.drained()) device.check();
+      has_landed = has_landed && (i >= mark_.size() || device.drained() >= mark_[i]);
+    } catch (const DriverError& error) {
+      failure = error;
+    }
   });
+  if (failure.has_value() && has_landed) throw DriverError(*failure);
   next_check_ = now + std::chrono::milliseconds(1);
 }
 

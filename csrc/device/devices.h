@@ -44,8 +44,9 @@ class Devices {
   // Calls free(owner) for all that has landed.
   void release(void (*free)(void* owner));
 
-  // Drains until `landed()`. False at the deadline. Throws DriverError when a device has failed, or can no
-  // longer be asked. Not to be called with the GIL held.
+  // Drains until `landed()`. False at the deadline. Throws DriverError when devices can no longer be asked,
+  // or one has failed and what had been launched on the others has landed. Not to be called with the GIL
+  // held.
   template <class Landed>
   bool wait(std::chrono::steady_clock::time_point deadline, Landed&& landed);
 
@@ -63,11 +64,12 @@ class Devices {
   // A wait's turns: spins, then yields, then sleeps, and now and then asks whether a device has failed.
   class Patience {
    public:
-    explicit Patience(Devices* devices) : devices_(devices) {}
+    explicit Patience(Devices* devices) : devices_(devices), mark_(devices->mark()) {}
     void once();
 
    private:
     Devices* devices_;
+    std::vector<std::uint64_t> mark_;  // what is waited for, of devices that have not failed
     std::chrono::steady_clock::time_point next_check_ =
         std::chrono::steady_clock::now() + std::chrono::milliseconds(1);
     unsigned turns_ = 0;

@@ -281,6 +281,44 @@ TEST_CASE("test_nothing_is_lost_when_a_launch_fails") {
   CHECK(fake_contexts() == 0);
 }
 
+TEST_CASE("test_nothing_is_lost_when_any_call_fails_in_steady_state") {
+  for (const char* function : {"cuLaunchKernel", "cuCtxGetCurrent", "cuCtxPushCurrent_v2",
+                               "cuStreamIsCapturing", "cuThreadExchangeStreamCaptureMode"}) {
+    const std::string name = function;
+    CAPTURE(name);
+    fake_reset();
+    Subject device(0, 3);
+    const DriverStream stream = fake_stream(0);
+    std::array<double, 40> values{};
+    std::vector<double> recorded;
+    int refused = 0;
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      values[i] = static_cast<double>(i);
+      if (device.device.enqueued() - device.device.drained() > 6) CHECK(device.wait());
+      if (i % 5 == 3) fake_fail(function, 1, 999);
+      const Scalar scalar = scalar_of(values[i], ElementType::kFloat64, i);
+      try {
+        device.device.is_capturing(stream);
+        device.take();
+        if (!device.append(&scalar, 1, stream)) {
+          device.append(scalar, stream);
+        }
+        recorded.push_back(values[i]);
+      } catch (const DriverError& error) {
+        CHECK(error.result() == 999);
+        ++refused;
+      }
+    }
+    fake_reset();
+    CHECK(device.wait());
+    std::vector<double> landed;
+    for (const auto& [position, number] : device.landed.values) landed.push_back(number.high);
+    CHECK(landed == recorded);
+    CHECK(recorded.size() + static_cast<std::size_t>(refused) == values.size());
+    CHECK(fake_contexts() == 0);
+  }
+}
+
 TEST_CASE("test_what_had_landed_can_be_taken_when_the_device_fails") {
   fake_reset();
   Subject device(0, 4);

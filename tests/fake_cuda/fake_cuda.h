@@ -50,8 +50,8 @@ void fake_fail(const char* function, long nth, DriverResult result, bool for_eve
 // Number of calls of a driver function.
 long fake_calls(const char* function);
 
-// From then on launches run in the call, and nothing is counted, locked or checked: what is left to measure is
-// not the fake's. Outside of captures, with nothing queued.
+// From then on launches run in the call, and nothing is counted, locked or checked: what is left to measure
+// is not the fake's. Outside of captures, with nothing queued.
 void fake_immediate(bool immediate);
 
 // Number of contexts on the calling thread's stack.

@@ -395,3 +395,102 @@ def test_random_updates_of_threads_agree_with_lists(cuda, hub):
         sys.setswitchinterval(before)
     assert problems == []
     assert hub.get_scalar('shared').sum() == 1000.0
+
+
+def test_history_that_is_removed_while_its_value_waits_for_room_is_not_used(run_with_fake):
+    done = run_with_fake("""
+import threading, time
+import fake_cuda_tensor as cuda, ringmeter as rm
+hub = rm.MessageHub('x')
+stream = cuda.new_stream(0)
+cuda.set_stream(0, stream)
+tensor = cuda.FakeCudaTensor(1.0)
+hub.update_scalars({'a': tensor, 'b': tensor})
+cuda.sync(stream)
+hub.get_scalar('a').current()
+cuda.pause(stream)
+for _ in range(65536):
+    hub.update_scalar('b', tensor)
+
+def record():
+    cuda.set_stream(0, stream)
+    hub.update_scalar('a', tensor)
+
+thread = threading.Thread(target=record)
+thread.start()
+time.sleep(0.2)
+del hub.log_scalars['a']
+cuda.pause(stream, False)
+thread.join()
+print(len(hub.get_scalar('b')), 'a' in hub.log_scalars)
+""")
+    assert done.stderr == ''
+    assert done.stdout == '65537 False\n'
+    assert done.returncode == 0
+
+
+def test_users_buffer_may_ask_for_values_of_the_same_call(cuda):
+    class Mine(rm.HistoryBuffer):
+        def update(self, log_val, count=1):
+            super().update(log_val + hub.get_scalar('a').current(), count)
+
+    hub = rm.MessageHub('same call')
+    hub.log_scalars['mine'] = Mine()
+    hub.update_scalars({'mine': 1.0, 'a': cuda.FakeCudaTensor(2.0)})
+    assert hub.get_scalar('mine').current() == 3.0
+
+
+def test_more_values_than_fit_are_refused_at_once(cuda):
+    hub = rm.MessageHub('many')
+    tensor = cuda.FakeCudaTensor(2.0)
+    before = cuda.calls('cuLaunchKernel')
+    with pytest.raises(rm.ArgumentError, match=r"series '0': at most 65536 values on devices .*, got 65537"):
+        hub.update_scalars({str(i): tensor for i in range(65537)})
+    assert cuda.calls('cuLaunchKernel') == before
+    assert hub.log_scalars == {}
+
+
+def test_failed_capture_leaves_no_key(cuda):
+    hub = rm.MessageHub('captures')
+    stream = cuda.new_stream(0)
+    cuda.set_stream(0, stream)
+    hub.update_scalar('old', cuda.FakeCudaTensor(1.0))
+    cuda.begin_capture(stream)
+    for update in (
+        lambda: hub.update_scalar('new', cuda.FakeCudaTensor(1.0)),
+        lambda: hub.update_scalars({'old': cuda.FakeCudaTensor(1.0), 'new': cuda.FakeCudaTensor(1.0)}),
+    ):
+        cuda.fail('cuLaunchKernel', 1, 719)
+        with pytest.raises(rm.DeviceError, match='a value cannot be captured: cuLaunchKernel'):
+            update()
+    cuda.end_capture(stream)
+    assert list(hub.log_scalars) == ['old']
+    assert list(hub._resumed_keys) == ['old']
+    assert len(hub.get_scalar('old')) == 1
+
+
+def test_value_of_a_healthy_device_is_waited_for_when_another_has_failed(run_with_fake):
+    done = run_with_fake("""
+import fake_cuda_tensor as cuda, ringmeter as rm
+hub = rm.MessageHub('x')
+streams = [cuda.new_stream(device) for device in (0, 1)]
+for device, stream in enumerate(streams):
+    cuda.set_stream(device, stream)
+hub.update_scalars({'a': cuda.FakeCudaTensor(1.0), 'b': cuda.FakeCudaTensor(1.0, device=1)})
+hub.get_scalar('a').current(), hub.get_scalar('b').current()
+cuda.pause(streams[0])
+hub.update_scalar('a', cuda.FakeCudaTensor(2.0))
+cuda.fail('cuStreamQuery', 1, 719)
+try:
+    hub.get_scalar('a').current()
+except rm.DeviceError as error:
+    print(error)
+cuda.delay(streams[1], 50_000)
+hub.update_scalar('b', cuda.FakeCudaTensor(3.0, device=1))
+print(hub.get_scalar('b').current())
+""")
+    assert done.stderr == ''
+    assert done.stdout.splitlines() == [
+        "series 'a': a value cannot land: the device has failed: FAKE_CUDA_ERROR_719 (719)",
+        '3.0',
+    ]
