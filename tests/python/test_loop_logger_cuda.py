@@ -348,3 +348,27 @@ def test_copies_and_checkpoints_have_the_replays_before_them(cuda, stream):
 
 def test_history_without_graphs_has_no_replay_totals():
     assert rm.HistoryBuffer().replay_totals() is None
+
+
+def test_lost_replays_are_reported_once_a_line(written, monkeypatch, caplog):
+    _, lines = written
+    meter = rm.LoopLogger(max_epochs=1, interval=2, logger=written[0])
+    loss = rm.HistoryBuffer()
+    loss.update(1.0)
+    meter.message_hub.log_scalars['train/loss'] = loss
+    meter.message_hub.update_scalar('train/loss', 2.0)  # names it
+    lost = {'train/loss': 0}
+    monkeypatch.setattr(
+        'ringmeter.log_processor.lost_replays',
+        lambda: [(loss, lost['train/loss'])] if lost['train/loss'] else [],
+    )
+    for batch in meter.train([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]):
+        if batch == 1.0:
+            lost['train/loss'] = 5
+        if batch == 5.0:
+            lost['train/loss'] = 12
+    assert len(lines) == 3
+    assert [record.getMessage() for record in caplog.records] == [
+        "values of CUDA graph replays were overwritten before they were read: 5 of 'train/loss'",
+        "values of CUDA graph replays were overwritten before they were read: 7 of 'train/loss'",
+    ]
