@@ -27,7 +27,8 @@ from harness import Row, Settings
 HERE = Path(__file__).parent
 PACKAGES = ('ringmeter', 'numpy', 'torch', 'mmengine', 'fvcore', 'torchmetrics')
 QUIET = 0.5  # load average of a machine that does nothing else
-TOPICS = (rows_update, rows_device, rows_query, rows_line, rows_exact, rows_process)
+# Those of the device last: from then on, every read looks for what has landed.
+TOPICS = (rows_update, rows_query, rows_line, rows_exact, rows_process, rows_device)
 
 
 def main() -> None:

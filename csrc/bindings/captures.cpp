@@ -175,7 +175,7 @@ bool capture(const Recording* recordings, std::size_t n) {
         }
         all_captured().reserve(all_captured().size() + 1);
         auto captured =
-            std::make_unique<Captured>(Captured{each.history, each.count, device, 0, tensor.ordinal});
+            std::make_unique<Captured>(Captured{each.history, *each.count, device, 0, tensor.ordinal});
         scalars[i] = each.value->tensor.scalar;
         nodes[i] = captured->node = device->add_node(scalars[i].type, {land_replayed, captured.get(), 0});
         Py_INCREF(reinterpret_cast<PyObject*>(each.history));

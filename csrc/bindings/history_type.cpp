@@ -106,7 +106,7 @@ PyObject* history_update(PyObject* self, PyObject* const* args, Py_ssize_t nargs
   Number count = Number::integer(std::int64_t{1});
   if (!read_value(given[0], history->key, &value)) return nullptr;
   if (given[1] != nullptr && !read_count(given[1], history->key, false, &count)) return nullptr;
-  const Recording recording{history, &value, count};
+  const Recording recording{history, &value, &count};
   if (value.kind != Value::Kind::kNumber) {
     Value* elsewhere = &value;
     if (!launch(&elsewhere, 1, history->key)) return nullptr;

@@ -183,7 +183,7 @@ bool record_pending(const Recording& recording) {
   History* history = recording.history;
   Value& value = *recording.value;
   try {
-    const Position position = history->series.push_pending(value.number.kind, recording.count);
+    const Position position = history->series.push_pending(value.number.kind, *recording.count);
     if (value.kind == Value::Kind::kOnDevice) {
       Py_INCREF(reinterpret_cast<PyObject*>(history));
       value.device->commit(value.launched, {land_in_history, history, position});

@@ -28,7 +28,7 @@ bool launch(Value* const* values, std::size_t n, PyObject* key);
 struct Recording {
   History* history;
   Value* value;
-  Number count;
+  const Number* count;  // not a copy: it was just written, and would have to be read back first
 };
 
 // Gives a value that was read, and launched if it is on a device, to its history. Not for kCapturing. False
@@ -37,7 +37,7 @@ bool record_pending(const Recording& recording);
 inline bool record(const Recording& recording) {
   if (recording.value->kind != Value::Kind::kNumber) return record_pending(recording);
   try {
-    recording.history->series.push(recording.value->number, recording.count);
+    recording.history->series.push(recording.value->number, *recording.count);
   } catch (const std::bad_alloc&) {
     PyErr_NoMemory();
     return false;

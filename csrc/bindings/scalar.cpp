@@ -85,7 +85,7 @@ bool read_staged(PyObject* staged, Value* out) {
 }
 
 // Everything else, by ringmeter._scalars: `function`(value, key). New reference, or null with an error set.
-PyObject* ask_python(const char* function, PyObject* value, PyObject* key) {
+__attribute__((noinline)) PyObject* ask_python(const char* function, PyObject* value, PyObject* key) {
   static PyObject* module = nullptr;  // set once, under the GIL
   if (module == nullptr) module = PyImport_ImportModule("ringmeter._scalars");
   if (module == nullptr) return nullptr;
@@ -93,7 +93,7 @@ PyObject* ask_python(const char* function, PyObject* value, PyObject* key) {
 }
 
 // A float, an int or a bool; a ringmeter._staging.Staged; or a description.
-bool read_in_python(PyObject* value, PyObject* key, Value* out) {
+__attribute__((noinline)) bool read_in_python(PyObject* value, PyObject* key, Value* out) {
   PyObject* scalar = ask_python("as_scalar", value, key);
   if (scalar == nullptr) return false;
   bool read = true;

@@ -37,7 +37,7 @@ class TypeTable {
   }
 
  private:
-  static const DLPackExchangeAPI* ask(PyTypeObject* type) {
+  __attribute__((noinline)) static const DLPackExchangeAPI* ask(PyTypeObject* type) {
     look_for_autograd();  // torch may just have been imported
     PyObject* capsule =
         PyObject_GetAttrString(reinterpret_cast<PyObject*>(type), "__dlpack_c_exchange_api__");
@@ -79,9 +79,11 @@ bool is_one_element(const DLTensor& tensor) {
 
 // Kept out of the way of tensors on the CPU.
 __attribute__((noinline)) TensorRead locate(const DLPackExchangeAPI* api, const DLTensor& view,
-                                            const char* data, ElementType type, DeviceTensor* tensor) {
+                                            DeviceTensor* tensor) {
+  ElementType type;
   // ROCm calls itself "cuda" in torch, but not here.
-  if (view.device.device_type != kDLCUDA && view.device.device_type != kDLCUDAManaged) {
+  if ((view.device.device_type != kDLCUDA && view.device.device_type != kDLCUDAManaged) ||
+      !is_one_element(view) || !element_type(view.dtype.code, view.dtype.bits, view.dtype.lanes, &type)) {
     return TensorRead::kNotHere;
   }
   // Of the calling thread: never kept. A null stream is the default one, for these devices.
@@ -91,9 +93,8 @@ __attribute__((noinline)) TensorRead locate(const DLPackExchangeAPI* api, const 
     PyErr_Clear();
     return TensorRead::kNotHere;
   }
-  *tensor = {{reinterpret_cast<std::uintptr_t>(data), type},
-             view.device.device_id,
-             static_cast<DriverStream>(stream)};
+  const auto address = reinterpret_cast<std::uintptr_t>(view.data) + view.byte_offset;
+  *tensor = {{address, type}, view.device.device_id, static_cast<DriverStream>(stream)};
   last_api = api;
   last_device = tensor->ordinal;
   return TensorRead::kOnDevice;
@@ -109,16 +110,13 @@ TensorRead read_tensor(PyObject* value, Number* number, DeviceTensor* tensor) {
     PyErr_Clear();
     return TensorRead::kNotHere;
   }
+  if (view.device.device_type != kDLCPU) return locate(api, view, tensor);
   ElementType type;
   if (!is_one_element(view) || !element_type(view.dtype.code, view.dtype.bits, view.dtype.lanes, &type)) {
     return TensorRead::kNotHere;
   }
-  const char* data = static_cast<const char*>(view.data) + view.byte_offset;
-  if (view.device.device_type == kDLCPU) {
-    *number = decode_element(type, data);
-    return TensorRead::kOk;
-  }
-  return locate(api, view, data, type, tensor);
+  *number = decode_element(type, static_cast<const char*>(view.data) + view.byte_offset);
+  return TensorRead::kOk;
 }
 
 int last_ordinal() { return last_device; }

@@ -116,7 +116,9 @@ class LogProcessor:
         if self._is_memory_shown is not False and self._has_device_memory():
             memory = tag['memory'] = self._get_max_memory(runner)
         eta = runner.message_hub.runtime_info.get('eta')
-        self._report_lost()
+        lost = lost_replays()
+        if lost:
+            self._report_lost(lost)
         if self.nan_counts:
             shown = self._with_nan_counts(shown, custom_cfg, runner.message_hub, f'{mode}/')
         return tag, format_iteration(header, shown, self.num_digits, eta, memory, _SHOWN[mode])
@@ -265,10 +267,10 @@ class LogProcessor:
             shown[name] = f'nan {nans}/{size}' if nans else value
         return shown
 
-    def _report_lost(self) -> None:
+    def _report_lost(self, replays: list[tuple[Any, int]]) -> None:
         """Warn of replays of CUDA graphs whose values were overwritten since the last line."""
         lost: dict[str | None, int] = {}
-        for history, number in lost_replays():
+        for history, number in replays:
             lost[history.key] = lost.get(history.key, 0) + number
         if lost != self._lost:
             new = {key: number - self._lost.get(key, 0) for key, number in lost.items()}
