@@ -352,7 +352,7 @@ def test_history_without_graphs_has_no_replay_totals():
 
 def test_lost_replays_are_reported_once_a_line(written, monkeypatch, caplog):
     _, lines = written
-    meter = rm.LoopLogger(max_epochs=1, interval=2, logger=written[0])
+    meter = rm.LoopLogger(max_epochs=1, interval=2, logger=written[0], lines='now')
     loss = rm.HistoryBuffer()
     loss.update(1.0)
     meter.message_hub.log_scalars['train/loss'] = loss
