@@ -225,13 +225,19 @@ namespace {
 // By history: how many values its captured scalars have lost. Nothing after a fork: that is for the parent.
 PyObject* lost_replays(PyObject*, PyObject*) {
   PyObject* result = PyList_New(0);
-  if (Devices::instance().is_forked()) return result;
-  for (std::size_t i = 0; i < all_captured().size(); ++i) {  // making objects may run code that captures
-    const Captured* captured = all_captured()[i];
-    const std::uint64_t lost = captured->device->lost(captured->node);
-    if (lost == 0) continue;
+  if (all_captured().empty() || Devices::instance().is_forked()) return result;
+  std::vector<std::pair<const Captured*, std::uint64_t>> lost;
+  std::string problem;
+  for (const Captured* captured : all_captured()) lost.emplace_back(captured, 0);
+  without_gil(  // a launch that waits for the driver may hold the device's lock
+      [&] {
+        for (auto& [captured, number] : lost) number = captured->device->lost(captured->node);
+      },
+      &problem);
+  for (const auto& [captured, number] : lost) {
+    if (number == 0) continue;
     PyObject* item = Py_BuildValue("(OK)", reinterpret_cast<PyObject*>(captured->history),
-                                   static_cast<unsigned long long>(lost));
+                                   static_cast<unsigned long long>(number));
     const bool done = result != nullptr && item != nullptr && PyList_Append(result, item) == 0;
     Py_XDECREF(item);
     if (!done) Py_CLEAR(result);
@@ -240,7 +246,6 @@ PyObject* lost_replays(PyObject*, PyObject*) {
   return result;
 }
 
-// For each device that scalars were captured on, what replay_mark() has to say once it has landed.
 // Whether CUDA graphs record into a history of a dict.
 PyObject* has_captures(PyObject*, PyObject* log_scalars) {
   if (all_captured().empty()) Py_RETURN_FALSE;
@@ -254,6 +259,7 @@ PyObject* has_captures(PyObject*, PyObject* log_scalars) {
   Py_RETURN_FALSE;
 }
 
+// For each device that scalars were captured on, what replay_mark() has to say once it has landed.
 PyObject* mark_replays(PyObject*, PyObject*) {
   PyObject* result = PyList_New(0);
   for (const int ordinal : captured_ordinals(nullptr)) {
@@ -273,12 +279,16 @@ PyObject* replay_totals(PyObject*, PyObject* history) {
     const Captured* captured = all_captured()[i];
     if (reinterpret_cast<PyObject*>(captured->history) != history) continue;
     ReplayTotals totals;
-    try {
-      Devices::instance().require_open();
-      totals = captured->device->totals(captured->node);
-    } catch (const DriverError& error) {
+    std::string problem;
+    const bool read = without_gil(
+        [&] {
+          Devices::instance().require_open();
+          totals = captured->device->totals(captured->node);
+        },
+        &problem);
+    if (!read) {
       Py_XDECREF(result);
-      raise_device_error(captured->history->key, error.what());
+      raise_device_error(captured->history->key, problem);
       return nullptr;
     }
     PyObject* item = Py_BuildValue("(KKdddN)", static_cast<unsigned long long>(totals.count),

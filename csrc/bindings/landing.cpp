@@ -42,6 +42,7 @@ bool launch_on(Device* device, std::size_t ordinal, const DeviceScalar* scalars,
     bool has_room = false;
     std::string problem;
     bool done = true;
+    if (device->is_congested()) land_arrived();
     if (device->is_congested()) {
       done = without_gil([&] { has_room = device->launch(scalars, n, stream, first); }, &problem);
     } else {

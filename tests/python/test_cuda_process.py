@@ -214,7 +214,7 @@ for i in range(100):
     attempt(hub.update_scalar, 'a', cuda.FakeCudaTensor(1.0))
 print('end')
 """) == ['end']
-    assert time.monotonic() - begin < 6  # with the start of Python
+    assert time.monotonic() - begin < 30
 
 
 def test_values_after_the_close_are_not_waited_for(run):
