@@ -56,7 +56,7 @@ class HubAt:
     """
 
     def __init__(self, hub: Any) -> None:
-        self.log_scalars = hub.log_scalars
+        self.log_scalars = dict(hub.log_scalars)  # histories may be replaced meanwhile
         self.runtime_info = dict(hub.runtime_info)
         self.positions = {
             key: buffer.position for key, buffer in hub.log_scalars.items() if hasattr(buffer, 'position')

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import _core
+from ._errors import ArgumentError
 from ._landing import HubAt, LandingQueue
 from ._loop import View
 
 if TYPE_CHECKING:
     from .log_processor import LogProcessor
+
+_logger = logging.getLogger('ringmeter')
 
 
 class DeferredLines:
@@ -61,11 +65,18 @@ class DeferredLines:
         hub = HubAt(runner.message_hub)
         view = View(runner, message_hub=hub, iter=runner.iter, epoch=runner.epoch)
 
+        what = f'the line of iteration {batch_idx + 1} of {mode}'
+
         def write_later() -> None:
             hub.settle()
-            write(*make(view, batch_idx, mode))
+            try:
+                tag, line = make(view, batch_idx, mode)
+            except ArgumentError as error:  # a short history no longer has the window
+                _logger.warning('%s is left out: %s', what, error)
+            else:
+                write(tag, line)
 
-        self._queue.add(f'the line of iteration {batch_idx + 1} of {mode}', write_later)
+        self._queue.add(what, write_later)
 
     def write_landed(self) -> None:
         """Write the lines whose values have landed meanwhile. Never waits."""

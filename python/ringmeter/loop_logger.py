@@ -312,6 +312,7 @@ class LoopLogger:
             number = state_dict[part]
             if not isinstance(number, int) or number < 0:
                 raise ArgumentError(f'state_dict[{part!r}] must be an int of at least 0, got {number!r}')
+        self.flush()
         self.message_hub.load_state_dict(state_dict['message_hub'])
         self._running.clear()
         self._has_left = False

@@ -151,6 +151,46 @@ def test_line_whose_values_cannot_land_is_left_out_with_a_warning(cuda, stream, 
     assert meter.message_hub.get_scalar('train/loss').current() == 1.0
 
 
+def test_line_knows_the_histories_of_its_time(cuda, stream, written):
+    logger, lines = written
+    meter = rm.LoopLogger(max_epochs=1, interval=2, logger=logger)
+    cuda.pause(stream)
+    for batch in meter.train([1.0, 2.0, 3.0, 4.0]):
+        meter.log(loss=cuda.FakeCudaTensor(batch), extra=batch)
+        if batch == 3.0:
+            del meter.message_hub.log_scalars['train/extra']
+            meter.message_hub.log_scalars['train/loss'] = rm.HistoryBuffer()
+        if batch == 4.0:
+            cuda.pause(stream, False)
+    assert losses_of(lines) == ['1.5000  extra: 2.0000', '4.0000  extra: 4.0000']
+
+
+def test_line_whose_window_has_left_a_short_history_is_left_out(cuda, stream, written, caplog):
+    logger, lines = written
+    meter = rm.LoopLogger(max_epochs=1, interval=3000, logger=logger)
+    meter.message_hub.log_scalars['train/short'] = rm.HistoryBuffer(max_length=2)
+    cuda.pause(stream)
+    for batch in meter.train(range(6000)):
+        meter.log(loss=cuda.FakeCudaTensor(1.0), short=float(batch))
+        if batch == 5999:
+            cuda.pause(stream, False)
+    assert len(lines) == 1
+    assert "left out: series 'train/short': at must be a position whose window" in caplog.text
+
+
+def test_lines_that_wait_are_written_before_a_state_is_loaded(cuda, stream, written):
+    logger, lines = written
+    meter = rm.LoopLogger(max_iters=4, interval=1, logger=logger)
+    state = meter.state_dict()
+    cuda.delay(stream, 2000)
+    for batch in meter.train([1.0, 2.0, 3.0, 4.0]):
+        meter.log(loss=cuda.FakeCudaTensor(batch))
+        if batch == 2.0:
+            break
+    meter.load_state_dict(state)
+    assert losses_of(lines) == ['1.0000']  # the line of an iteration that was left is not written
+
+
 def test_lines_that_wait_are_written_at_exit(run_with_fake):
     done = run_with_fake("""
 import logging, sys
