@@ -25,11 +25,14 @@ void land_tick(void* owner, std::uint64_t what, const Number& number) {
   const auto clock = static_cast<std::uint64_t>(static_cast<std::int64_t>(number.high) +
                                                 static_cast<std::int64_t>(number.low));
   const auto tick = static_cast<Tick>(what & 3);
-  if (tick == Tick::kStart) stopwatch->elapsed = 0;
-  if (stopwatch->is_running && (tick == Tick::kPause || tick == Tick::kLap)) {
-    stopwatch->elapsed += clock - stopwatch->base;
+  if (tick == Tick::kStart) {
+    stopwatch->elapsed = 0;
+    stopwatch->base = clock;
   }
-  stopwatch->base = clock;
+  // Ticks of two streams may come in another order than their clocks: time does not go back.
+  const std::uint64_t passed = clock > stopwatch->base ? clock - stopwatch->base : 0;
+  if (stopwatch->is_running && (tick == Tick::kPause || tick == Tick::kLap)) stopwatch->elapsed += passed;
+  stopwatch->base += passed;
   stopwatch->is_running = tick != Tick::kPause;
   if (tick != Tick::kLap) return;
   stopwatch->history->series.land(what >> 2, Number::real(static_cast<double>(stopwatch->elapsed) * 1e-9));

@@ -35,6 +35,10 @@ class LandingQueue:
         while self._waiting and _core.has_landed(self._waiting[0][0]):
             self._waiting.popleft()[2]()
 
+    def clear(self) -> None:
+        """Do none of it."""
+        self._waiting.clear()
+
     def flush(self) -> None:
         """Wait for everything. What cannot land is left out, with a warning."""
         while self._waiting:
@@ -68,3 +72,13 @@ class HubAt:
         replayed = {id(history): position for mark in self._marks for history, position in mark.positions()}
         for key in self.positions if replayed else ():
             self.positions[key] = replayed.get(id(self.log_scalars[key]), self.positions[key])
+
+
+def settled_positions(hub: Any) -> dict[str, int]:
+    """Return where each history stands, replays of CUDA graphs included: waits for those if there are any."""
+    now = HubAt(hub)
+    if _core.has_captures(hub.log_scalars):
+        queue = LandingQueue()
+        queue.add('waiting for replays of CUDA graphs', now.settle)
+        queue.flush()
+    return now.positions

@@ -59,12 +59,14 @@ class EpochHub:
     logged in it is left out.
     """
 
-    def __init__(self, hub: MessageHub, mode: str, starts: Mapping[str, int]) -> None:
+    def __init__(
+        self, hub: MessageHub, mode: str, starts: Mapping[str, int], ends: Mapping[str, int]
+    ) -> None:
         self.runtime_info = hub.runtime_info
         self.log_scalars = {
-            key: EpochBuffer(buffer, buffer.position - starts.get(key, 0))
-            for key, buffer in hub.log_scalars.items()
-            if key.startswith(f'{mode}/') and buffer.position > starts.get(key, 0)
+            key: EpochBuffer(hub.log_scalars[key], end - starts.get(key, 0))
+            for key, end in ends.items()
+            if key.startswith(f'{mode}/') and end > starts.get(key, 0)
         }
 
 

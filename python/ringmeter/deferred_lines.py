@@ -63,7 +63,9 @@ class DeferredLines:
             write(*make(runner, batch_idx, mode))
             return
         hub = HubAt(runner.message_hub)
-        view = View(runner, message_hub=hub, iter=runner.iter, epoch=runner.epoch)
+        names = ('iter', 'epoch', 'max_iters', 'max_epochs', f'{mode}_loop')
+        own = {name: getattr(runner, name) for name in names if hasattr(runner, name)}
+        view = View(runner, message_hub=hub, **own)
 
         what = f'the line of iteration {batch_idx + 1} of {mode}'
 
@@ -91,5 +93,9 @@ class DeferredLines:
 
     def flush_at_exit(self) -> None:
         """The same, waiting no longer than two seconds for each."""
-        _core.set_wait_timeout(min(2.0, _core.get_wait_timeout()))
-        self.flush()
+        timeout = _core.get_wait_timeout()
+        _core.set_wait_timeout(min(2.0, timeout))
+        try:
+            self.flush()
+        finally:
+            _core.set_wait_timeout(timeout)

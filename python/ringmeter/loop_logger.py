@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ._errors import ArgumentError, ArgumentTypeError, ScalarError
+from ._landing import settled_positions
 from ._learning_rates import LearningRates
 from ._loop import EpochHub, Loop, View
 from ._losses import Keys, reduced, sum_of_losses
@@ -277,10 +278,13 @@ class LoopLogger:
         Raises:
             NanError: With ``on_nan='raise'``, one of the values is NaN.
         """
-        if self._lines is not None:
-            self._lines.flush()
+        self._flush_lines()
         if self._nan_watch is not None:
             self._nan_watch.flush()
+
+    def _flush_lines(self) -> None:
+        if self._lines is not None:
+            self._lines.flush()
 
     # ---- checkpoints ----
 
@@ -312,7 +316,7 @@ class LoopLogger:
             number = state_dict[part]
             if not isinstance(number, int) or number < 0:
                 raise ArgumentError(f'state_dict[{part!r}] must be an int of at least 0, got {number!r}')
-        self.flush()
+        self._flush_lines()
         self.message_hub.load_state_dict(state_dict['message_hub'])
         self._running.clear()
         self._has_left = False
@@ -361,7 +365,7 @@ class LoopLogger:
             self._has_left = False
             self.iter += 1
             self.epoch += 1
-            self.flush()
+            self._flush_lines()
 
     def _run(
         self, loop: Loop, before: Callable[[], None], after: Callable[[int, float], bool]
@@ -384,7 +388,7 @@ class LoopLogger:
                     self._lines.write_landed()
                 if not goes_on:
                     break
-        except GeneratorExit:
+        except BaseException:
             self._has_left |= loop.mode == 'train' and loop in self._running
             raise
         finally:
@@ -398,7 +402,7 @@ class LoopLogger:
         mode, is_inside = loop.mode, self._is_training()
         runner = View(self, epoch=self.epoch + is_inside)  # inside of training: the epoch that it is in
         info, total = self.message_hub.runtime_info, 0.0
-        starts = {key: buffer.position for key, buffer in self.message_hub.log_scalars.items()}
+        starts = settled_positions(self.message_hub)
 
         def after(batch_idx: int, iter_seconds: float) -> bool:
             nonlocal total
@@ -412,7 +416,9 @@ class LoopLogger:
         self._set_info(eta=0.0)
         yield from self._run(loop, lambda: None, after)
         self.flush()
-        view = View(runner, message_hub=EpochHub(self.message_hub, mode, starts))
+        view = View(
+            runner, message_hub=EpochHub(self.message_hub, mode, starts, settled_positions(self.message_hub))
+        )
         tag, line = self.log_processor.get_log_after_epoch(
             view, len(loop) - 1, mode, with_non_scalar=mode == 'test'
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import math
@@ -412,3 +413,108 @@ def test_lost_replays_are_reported_once_a_line(written, monkeypatch, caplog):
         "values of CUDA graph replays were overwritten before they were read: 5 of 'train/loss'",
         "values of CUDA graph replays were overwritten before they were read: 7 of 'train/loss'",
     ]
+
+
+# ---- found by a review ----
+
+
+def test_logger_that_is_gone_leaves_the_time_out_as_it_was():
+    meter = rm.LoopLogger(max_epochs=1, logger=logging.Logger('quiet'))
+    del meter
+    gc.collect()
+    assert rm._core.get_wait_timeout() == 600.0
+
+
+@pytest.mark.parametrize('interval', [3, 10])
+@pytest.mark.parametrize('when', ['deferred', 'now'])
+def test_line_of_an_evaluation_knows_all_replays(cuda, stream, written, interval, when):
+    logger, lines = written
+    meter = rm.LoopLogger(max_epochs=1, interval=interval, logger=logger, lines=when)
+    accuracy = cuda.FakeCudaTensor(0.0)
+    cuda.begin_capture(stream)
+    meter.message_hub.update_scalar('val/acc', accuracy)
+    graph = cuda.end_capture(stream)
+    for batch in meter.train([1.0]):
+        meter.log(loss=cuda.FakeCudaTensor(batch))
+    cuda.delay(stream, 2000)
+    for batch in meter.val([1.0, 2.0, 3.0, 4.0]):
+        accuracy.write(batch)
+        cuda.replay(graph, stream)
+    assert 'acc: 2.5000' in texts(lines)[-1]
+
+
+def test_time_over_two_streams_does_not_go_back(cuda, stream):
+    meter = rm.LoopLogger(max_epochs=1, logger=logging.Logger('quiet'))
+    other = cuda.new_stream(0)
+    for i, batch in enumerate(meter.train([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])):
+        if i == 2:
+            cuda.pause(stream)
+        cuda.set_stream(0, stream if i % 2 == 0 else other)
+        meter.log(loss=cuda.FakeCudaTensor(batch))
+        if i == 3:
+            cuda.sync(other)
+            cuda.pause(stream, False)
+    assert all(0 <= seconds < 1 for seconds in times(meter))
+
+
+def test_run_can_be_rolled_back_after_a_nan(cuda, stream, written):
+    logger, _ = written
+    meter = rm.LoopLogger(max_epochs=2, logger=logger, on_nan='raise')
+    state = meter.state_dict()
+    cuda.pause(stream)
+    losses = [1.0, 2.0, math.nan, math.nan, math.nan, 6.0, 7.0]
+    with pytest.raises(rm.NanError, match='iteration 3$'):
+        for i, batch in enumerate(meter.train(losses)):
+            meter.log(loss=cuda.FakeCudaTensor(batch))
+            if i == 5:
+                cuda.pause(stream, False)
+                cuda.sync(stream)
+    meter.load_state_dict(state)
+    for batch in meter.train([1.0, 2.0]):
+        meter.log(loss=cuda.FakeCudaTensor(batch))
+    assert meter.epoch == 1
+
+
+def test_nan_of_a_replay_stops_the_run(cuda, stream, written):
+    logger, _ = written
+    meter = rm.LoopLogger(max_epochs=1, logger=logger, on_nan='raise')
+    loss = cuda.FakeCudaTensor(0.0)
+    cuda.begin_capture(stream)
+    meter.message_hub.update_scalar('train/loss', loss)
+    graph = cuda.end_capture(stream)
+    cuda.delay(stream, 1000)
+    with pytest.raises(rm.NanError, match="'train/loss': a NaN was recorded in iteration 4$"):
+        for batch in meter.train([1.0, 2.0, 3.0, math.nan]):
+            loss.write(batch)
+            cuda.replay(graph, stream)
+
+
+@pytest.mark.parametrize('replacement', [None, rm.HistoryBuffer([9.0], [1])])
+def test_watch_for_nans_stands_histories_that_go(cuda, stream, written, replacement):
+    logger, _ = written
+    meter = rm.LoopLogger(max_epochs=1, interval=2, logger=logger, on_nan='raise')
+    cuda.pause(stream)
+    for batch in meter.train([1.0, 2.0, 3.0, 4.0]):
+        meter.log(loss=cuda.FakeCudaTensor(batch), a=batch)
+        if batch == 3.0:
+            del meter.message_hub.log_scalars['train/a']
+            if replacement is not None:
+                meter.message_hub.log_scalars['train/a'] = replacement
+            cuda.pause(stream, False)
+            cuda.sync(stream)
+    assert meter.iter == 4
+
+
+def test_state_after_a_loader_failed_leads_back_to_the_beginning_of_the_epoch():
+    def loader():
+        yield 1.0
+        yield 2.0
+        raise OSError
+
+    meter = rm.LoopLogger(max_epochs=2, logger=logging.Logger('quiet'))
+    try:
+        for batch in meter.train(loader(), length=4):
+            meter.log(loss=batch)
+    except OSError:
+        state = meter.state_dict()
+    assert (state['epoch'], state['iter']) == (0, 0)
