@@ -11,6 +11,7 @@ from . import _core, _staging
 from ._errors import DeviceError
 
 _logger = logging.getLogger('ringmeter')
+_MOST = 1024  # waiting: as far back as any history can be asked
 
 
 class LandingQueue:
@@ -18,6 +19,7 @@ class LandingQueue:
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[tuple[int, ...], str, Callable[[], None]]] = deque()
+        self._is_full = False
 
     def is_clear(self) -> bool:
         """Return whether nothing waits, and nothing that was launched is on its way."""
@@ -27,6 +29,11 @@ class LandingQueue:
 
     def add(self, what: str, action: Callable[[], None]) -> None:
         """Wait with ``action()``, which is about ``what``, for what has been recorded so far."""
+        if len(self._waiting) >= _MOST:
+            if not self._is_full:
+                _logger.warning('%s is left out: %d others wait for values', self._waiting[0][1], _MOST)
+            self._is_full = True  # and those that follow, unsaid
+            self._waiting.popleft()
         self._waiting.append((_core.mark(), what, action))
 
     def run_landed(self) -> None:

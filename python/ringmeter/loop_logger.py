@@ -152,6 +152,7 @@ class LoopLogger:
             epoch = self.epoch
             yield epoch
             self._leave(training=True)
+            self._look_for_nans('train', self.iter)
             self.epoch = max(self.epoch, epoch + 1)  # also when the body did not train
 
     def train(self, dataloader: Iterable[Batch], length: int | None = None) -> Iterator[Batch]:
@@ -256,7 +257,11 @@ class LoopLogger:
             total = None
             if keys.have_losses(scalars):
                 scalars = {name: reduced(value) for name, value in scalars.items()}
-                total = sum_of_losses(scalars)
+                try:
+                    total = sum_of_losses(scalars)
+                except TypeError:
+                    self.message_hub.update_scalars({keys[name]: value for name, value in scalars.items()})
+                    raise  # the hub says better what is wrong, unless each is a scalar
                 scalars.setdefault('loss', total)
         else:
             total = reduced(total)
@@ -279,6 +284,8 @@ class LoopLogger:
             NanError: With ``on_nan='raise'``, one of the values is NaN.
         """
         self._flush_lines()
+        if self._has_left:
+            self._look_for_nans('train', self.iter + 1)
         if self._nan_watch is not None:
             self._nan_watch.flush()
 
@@ -352,6 +359,8 @@ class LoopLogger:
     def _begin(self, loop: Loop) -> None:
         """Let a loop run: inside of training, or in place of those that were left and not closed."""
         self._leave(training=loop.mode == 'train')
+        if loop.mode == 'train':
+            self._look_for_nans('train', self.iter)  # of the iteration that was left, if any
         self._running.append(loop)
 
     def _leave(self, training: bool) -> None:

@@ -518,3 +518,44 @@ def test_state_after_a_loader_failed_leads_back_to_the_beginning_of_the_epoch():
     except OSError:
         state = meter.state_dict()
     assert (state['epoch'], state['iter']) == (0, 0)
+
+
+def test_nan_of_an_iteration_that_was_left_is_found_when_the_run_goes_on():
+    meter = rm.LoopLogger(max_epochs=3, logger=logging.Logger('quiet'), on_nan='raise')
+    for batch in meter.train([1.0, 2.0, 3.0]):
+        meter.log(loss=math.nan if batch == 2.0 else batch)
+        if batch == 2.0:
+            break
+    meter.state_dict()  # can be saved all the same
+    with pytest.raises(rm.NanError, match='iteration 2$'):
+        next(meter.train([1.0]))
+
+
+def test_nan_of_an_iteration_that_was_left_is_found_by_flush():
+    meter = rm.LoopLogger(max_epochs=3, logger=logging.Logger('quiet'), on_nan='raise')
+    for _ in meter.train([1.0, 2.0, 3.0]):
+        meter.log(loss=math.nan)
+        break
+    with pytest.raises(rm.NanError, match='iteration 1$'):
+        meter.flush()
+
+
+@pytest.mark.parametrize('bad', [None, 'x', [1.0, 2.0], []])
+def test_loss_that_is_no_number_is_named(bad):
+    meter = rm.LoopLogger(max_epochs=1, logger=logging.Logger('quiet'))
+    with pytest.raises(rm.ScalarError, match="series 'train/loss_a'"):
+        meter.log(loss_b=1.0, loss_a=bad)
+    assert meter.message_hub.log_scalars == {}
+
+
+def test_lines_behind_a_value_that_never_lands_do_not_pile_up(cuda, stream, written, caplog):
+    logger, lines = written
+    meter = rm.LoopLogger(max_iters=1100, interval=1, logger=logger)
+    cuda.pause(stream)
+    rm.HistoryBuffer().update(cuda.FakeCudaTensor(1.0))
+    for batch in meter.train(range(1100)):
+        meter.log(loss=1.0)
+        if batch == 1099:
+            cuda.pause(stream, False)
+    assert len(lines) == 1024
+    assert caplog.text.count('is left out: 1024 others wait for values') == 1
