@@ -528,7 +528,8 @@ def test_nan_of_an_iteration_that_was_left_is_found_when_the_run_goes_on():
             break
     meter.state_dict()  # can be saved all the same
     with pytest.raises(rm.NanError, match='iteration 2$'):
-        next(meter.train([1.0]))
+        for _ in meter.train([1.0]):
+            pass
 
 
 def test_nan_of_an_iteration_that_was_left_is_found_by_flush():
