@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "bindings/methods.h"
 #include "bindings/python_errors.h"
 #include "bindings/tensor_reader.h"
 #include "device/devices.h"
@@ -95,10 +96,9 @@ void replay_mark_dealloc(PyObject* self) {
 PyObject* replay_mark_positions(PyObject* self, PyObject*) {
   PyObject* result = PyList_New(0);
   for (const auto& [history, position] : *reinterpret_cast<ReplayMark*>(self)->histories) {
-    PyObject* item = Py_BuildValue("(OK)", reinterpret_cast<PyObject*>(history),
-                                   static_cast<unsigned long long>(position));
-    if (result == nullptr || item == nullptr || PyList_Append(result, item) != 0) Py_CLEAR(result);
-    Py_XDECREF(item);
+    if (result == nullptr) break;
+    append_to(&result, Py_BuildValue("(OK)", reinterpret_cast<PyObject*>(history),
+                                     static_cast<unsigned long long>(position)));
   }
   return result;
 }
@@ -235,13 +235,9 @@ PyObject* lost_replays(PyObject*, PyObject*) {
       },
       &problem);
   for (const auto& [captured, number] : lost) {
-    if (number == 0) continue;
-    PyObject* item = Py_BuildValue("(OK)", reinterpret_cast<PyObject*>(captured->history),
-                                   static_cast<unsigned long long>(number));
-    const bool done = result != nullptr && item != nullptr && PyList_Append(result, item) == 0;
-    Py_XDECREF(item);
-    if (!done) Py_CLEAR(result);
-    if (result == nullptr) return nullptr;
+    if (number == 0 || result == nullptr) continue;
+    append_to(&result, Py_BuildValue("(OK)", reinterpret_cast<PyObject*>(captured->history),
+                                     static_cast<unsigned long long>(number)));
   }
   return result;
 }
@@ -263,11 +259,10 @@ PyObject* has_captures(PyObject*, PyObject* log_scalars) {
 PyObject* mark_replays(PyObject*, PyObject*) {
   PyObject* result = PyList_New(0);
   for (const int ordinal : captured_ordinals(nullptr)) {
-    PyObject* mark = result == nullptr ? nullptr : new_replay_mark(ordinal);
+    if (result == nullptr) break;
+    PyObject* mark = new_replay_mark(ordinal);
     if (mark == nullptr && PyErr_Occurred() == nullptr) continue;  // its stream captures, or it has failed
-    if (mark == nullptr || PyList_Append(result, mark) != 0) Py_CLEAR(result);
-    Py_XDECREF(mark);
-    if (result == nullptr) return nullptr;
+    append_to(&result, mark);
   }
   return result;
 }
@@ -275,7 +270,7 @@ PyObject* mark_replays(PyObject*, PyObject*) {
 // For each captured scalar of a history: (count, nans, sum, min, max, last).
 PyObject* replay_totals(PyObject*, PyObject* history) {
   PyObject* result = PyList_New(0);
-  for (std::size_t i = 0; i < all_captured().size(); ++i) {
+  for (std::size_t i = 0; result != nullptr && i < all_captured().size(); ++i) {
     const Captured* captured = all_captured()[i];
     if (reinterpret_cast<PyObject*>(captured->history) != history) continue;
     ReplayTotals totals;
@@ -291,13 +286,9 @@ PyObject* replay_totals(PyObject*, PyObject* history) {
       raise_device_error(captured->history->key, problem);
       return nullptr;
     }
-    PyObject* item = Py_BuildValue("(KKdddN)", static_cast<unsigned long long>(totals.count),
-                                   static_cast<unsigned long long>(totals.nans), totals.sum, totals.minimum,
-                                   totals.maximum, to_numpy(totals.last));
-    const bool done = result != nullptr && item != nullptr && PyList_Append(result, item) == 0;
-    Py_XDECREF(item);
-    if (!done) Py_CLEAR(result);
-    if (result == nullptr) return nullptr;
+    append_to(&result, Py_BuildValue("(KKdddN)", static_cast<unsigned long long>(totals.count),
+                                     static_cast<unsigned long long>(totals.nans), totals.sum, totals.minimum,
+                                     totals.maximum, to_numpy(totals.last)));
   }
   return result;
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "bindings/landing.h"
+#include "bindings/methods.h"
 #include "bindings/python_errors.h"
 #include "device/devices.h"
 
@@ -100,12 +101,10 @@ PyObject* device_states(PyObject*, PyObject*) {
     if (device == nullptr) break;  // forked, or closed
     const std::uint64_t landed = device->drained();
     const std::uint64_t first = device->first();
-    PyObject* item =
-        Py_BuildValue("(iKKK)", ordinal, static_cast<unsigned long long>(device->enqueued() - first),
-                      static_cast<unsigned long long>(landed - first),
-                      static_cast<unsigned long long>(waits_for_room(ordinal)));
-    if (item == nullptr || PyList_Append(result, item) != 0) Py_CLEAR(result);
-    Py_XDECREF(item);
+    append_to(&result,
+              Py_BuildValue("(iKKK)", ordinal, static_cast<unsigned long long>(device->enqueued() - first),
+                            static_cast<unsigned long long>(landed - first),
+                            static_cast<unsigned long long>(waits_for_room(ordinal))));
   }
   return result;
 }
@@ -116,9 +115,7 @@ PyObject* device_problems(PyObject*, PyObject*) {
   const std::vector<std::string> problems = Devices::instance().problems();
   for (std::size_t i = 0; result != nullptr && i < problems.size(); ++i) {
     if (problems[i].empty()) continue;
-    PyObject* item = Py_BuildValue("(is)", static_cast<int>(i), problems[i].c_str());
-    if (item == nullptr || PyList_Append(result, item) != 0) Py_CLEAR(result);
-    Py_XDECREF(item);
+    append_to(&result, Py_BuildValue("(is)", static_cast<int>(i), problems[i].c_str()));
   }
   return result;
 }

@@ -74,7 +74,7 @@ bool launch_group(Value* const* values, std::size_t n, PyObject* key) {
   const DeviceTensor& first_tensor = values[0]->tensor;
   Device* device = Devices::instance().find(first_tensor.ordinal);
   if (device == nullptr) {
-    raise_device_error(key, Devices::instance().problem(first_tensor.ordinal).c_str());
+    raise_device_error(key, Devices::instance().problem(first_tensor.ordinal));
     return false;
   }
   try {
@@ -158,9 +158,11 @@ bool find_device(int ordinal) {
 }
 
 bool launch(Value* const* values, std::size_t n, PyObject* key) {
-  if (n > kMostOfCall) {
+  const auto on_devices = static_cast<std::size_t>(std::count_if(
+      values, values + n, [](const Value* value) { return value->kind == Value::Kind::kOnDevice; }));
+  if (on_devices > kMostOfCall) {
     raise_for(key, "ArgumentError", "at most %zu values on devices can be recorded in one call, got %zu",
-              kMostOfCall, n);
+              kMostOfCall, on_devices);
     return false;
   }
   Value* group[kMostEntries];

@@ -38,6 +38,11 @@ bool sort_named_arguments(const Signature& signature, PyObject* const* args, Py_
   return true;
 }
 
+void append_to(PyObject** list, PyObject* item) {
+  if (*list == nullptr || item == nullptr || PyList_Append(*list, item) != 0) Py_CLEAR(*list);
+  Py_XDECREF(item);
+}
+
 bool own_methods(PyTypeObject* cls, PyMethodDef* methods) {
   PyObject* object = reinterpret_cast<PyObject*>(cls);
   PyObject* own = PyObject_GetAttrString(object, "__dict__");

@@ -36,6 +36,10 @@ inline bool sort_arguments(const Signature& signature, PyObject* const* args, Py
   return true;
 }
 
+// Appends a new reference to a list. When either is null, with an error set, or that fails, the list becomes
+// null.
+void append_to(PyObject** list, PyObject* item);
+
 // Makes these methods of a base class methods of `cls` itself, those that it does not define. CPython's
 // specialised call is for methods whose class is exactly that of the object; an inherited method of C
 // costs 15 ns more. False with an error set.

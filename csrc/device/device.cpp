@@ -285,11 +285,6 @@ ReplayTotals Device::totals(std::uint32_t node) const {
   return totals;
 }
 
-bool Device::has_nodes() const {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  return !nodes_.empty();
-}
-
 std::uint64_t Device::lost(std::uint32_t node) const {
   const std::lock_guard<std::mutex> lock(mutex_);
   return nodes_[node].lost;

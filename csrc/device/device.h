@@ -92,7 +92,6 @@ class Device {
   // When this is launched, and lands, everything has landed that replays had written before it in its stream,
   // and nothing that any wrote after it. Its value means nothing else.
   DeviceScalar replay_mark() const { return {counter_, ElementType::kUInt64}; }
-  bool has_nodes() const;
   // Values of the node that were overwritten before drain() came by, as far as it has come.
   std::uint64_t lost(std::uint32_t node) const;
 

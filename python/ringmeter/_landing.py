@@ -72,11 +72,11 @@ class HubAt:
         self.positions = {
             key: buffer.position for key, buffer in hub.log_scalars.items() if hasattr(buffer, 'position')
         }
-        self._marks = _core.mark_replays() if _core.has_captures(hub.log_scalars) else []
+        self.marks = _core.mark_replays() if _core.has_captures(hub.log_scalars) else []
 
     def settle(self) -> None:
         """Everything recorded until then has landed."""
-        replayed = {id(history): position for mark in self._marks for history, position in mark.positions()}
+        replayed = {id(history): position for mark in self.marks for history, position in mark.positions()}
         for key in self.positions if replayed else ():
             self.positions[key] = replayed.get(id(self.log_scalars[key]), self.positions[key])
 
@@ -84,7 +84,7 @@ class HubAt:
 def settled_positions(hub: Any) -> dict[str, int]:
     """Return where each history stands, replays of CUDA graphs included: waits for those if there are any."""
     now = HubAt(hub)
-    if _core.has_captures(hub.log_scalars):
+    if now.marks:
         queue = LandingQueue()
         queue.add('waiting for replays of CUDA graphs', now.settle)
         queue.flush()

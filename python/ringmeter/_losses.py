@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ._errors import ArgumentTypeError
+from ._scalars import as_number
 
 
 class Keys(dict[str, str]):
@@ -31,10 +32,23 @@ class Keys(dict[str, str]):
         return any(name in scalars and not isinstance(scalars[name], dict) for name in self._losses)
 
 
-def sum_of_losses(scalars: Mapping[str, Any]) -> Any:
-    """Return the sum of the losses among them, of which there is one at least."""
-    losses = [value for name, value in scalars.items() if 'loss' in name and not isinstance(value, dict)]
-    return sum(losses[1:], losses[0])
+def sum_of_losses(scalars: Mapping[str, Any], keys: Keys) -> Any:
+    """Return the sum of the losses among them, of which there is one at least.
+
+    Raises:
+        ScalarError: One of them is not a number.
+    """
+    losses = {
+        name: value for name, value in scalars.items() if 'loss' in name and not isinstance(value, dict)
+    }
+    first, *others = losses.values()
+    try:
+        return sum(others, first)
+    except TypeError:
+        for name, value in losses.items():
+            if not isinstance(value, int | float):
+                as_number(value, keys[name])  # says better what is wrong
+        raise
 
 
 def reduced(value: Any) -> Any:

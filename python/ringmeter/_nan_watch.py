@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ._errors import ArgumentError, NanError
-from ._landing import HubAt, LandingQueue
+from ._landing import HubAt, LandingQueue, settled_positions
 
 if TYPE_CHECKING:
     from .message_hub import MessageHub
@@ -24,7 +24,7 @@ class NanWatch:
     def forget(self) -> None:
         """What has been recorded until now does not count."""
         self._queue.clear()
-        positions = HubAt(self._hub).positions
+        positions = settled_positions(self._hub)
         self._seen = {key: (self._hub.log_scalars[key], position) for key, position in positions.items()}
 
     def note(self, mode: str, iteration: int) -> None:

@@ -212,8 +212,9 @@ class LoopLogger:
         """Iterate over the batches of one validation epoch.
 
         What is logged meanwhile is averaged over the epoch, unless a rule of ``custom_cfg`` says otherwise,
-        and shown in the line at its end; when it is left by ``break`` there is none. Takes the same arguments
-        as :meth:`train`.
+        and shown in the line at its end; when it is left by ``break`` there is none. One that somebody still
+        holds then (a progress bar does) runs until the loop around it goes on. Takes the same arguments as
+        :meth:`train`.
         """
         self.val_loop = Loop('val', dataloader, length, needs_length=True)
         return self._evaluate(self.val_loop)
@@ -257,11 +258,7 @@ class LoopLogger:
             total = None
             if keys.have_losses(scalars):
                 scalars = {name: reduced(value) for name, value in scalars.items()}
-                try:
-                    total = sum_of_losses(scalars)
-                except TypeError:
-                    self.message_hub.update_scalars({keys[name]: value for name, value in scalars.items()})
-                    raise  # the hub says better what is wrong, unless each is a scalar
+                total = sum_of_losses(scalars, keys)
                 scalars.setdefault('loss', total)
         else:
             total = reduced(total)
@@ -391,6 +388,9 @@ class LoopLogger:
                 yield batch
                 if loop not in self._running:
                     raise RuntimeError(f'{loop.mode}() must not go on after another loop took its place')
+                if self._running[-1] is not loop:  # one inside of it was left, and not closed
+                    del self._running[self._running.index(loop) + 1 :]
+                    timer.resume()
                 seconds = timer.end_iteration()
                 goes_on = after(batch_idx, seconds)
                 if self._lines is not None:

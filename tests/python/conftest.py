@@ -17,6 +17,9 @@ from types import ModuleType
 import pytest
 from hypothesis import HealthCheck, settings
 
+import ringmeter
+from ringmeter import _core
+
 settings.register_profile(
     'fixed',
     derandomize=True,
@@ -60,6 +63,16 @@ def cuda(fake_cuda: ModuleType) -> Iterator[ModuleType]:
     yield fake_cuda
     fake_cuda.restore()
     fake_cuda.reset()
+
+
+@pytest.fixture
+def stream(cuda: ModuleType) -> int:
+    """A stream of device 0 that is the current one; the device is in use."""
+    handle: int = cuda.new_stream(0)
+    cuda.set_stream(0, handle)
+    ringmeter.HistoryBuffer().update(cuda.FakeCudaTensor(0.0))
+    _core.land_arrived()
+    return handle
 
 
 @pytest.fixture

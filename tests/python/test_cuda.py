@@ -332,3 +332,23 @@ print(sorted(hub.state_dict()['log_scalars']))
         "['a', 'b']",
     ]
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize('seconds', [-1, math.nan, 1e10])
+def test_time_out_that_is_none_is_refused(seconds):
+    with pytest.raises(rm.ArgumentError, match='seconds must be from 0 to 1e9, got'):
+        rm.set_wait_timeout(seconds)
+    assert rm._core.get_wait_timeout() == 600.0
+
+
+def test_many_numbers_beside_one_value_on_a_device_are_recorded(cuda, stream, hub):
+    hub.update_scalars({'a': cuda.FakeCudaTensor(2.0), **{str(i): 1.0 for i in range(65536)}})
+    assert hub.get_scalar('a').current() == 2.0
+    assert hub.get_scalar('65535').current() == 1.0
+
+
+def test_stopwatch_takes_only_histories_of_ours():
+    with pytest.raises(TypeError, match='history must be a HistoryBuffer, got 1'):
+        rm._core.Stopwatch(1)
+    with pytest.raises(TypeError, match='expected a Stopwatch, got 1'):
+        rm.MessageHub('x')._update_scalars_and_lap({}, 1)

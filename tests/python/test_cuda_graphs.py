@@ -25,16 +25,6 @@ def hub():
     return rm.MessageHub('graphs')
 
 
-@pytest.fixture
-def stream(cuda):
-    """A stream of device 0 that is the current one; the device is in use."""
-    handle = cuda.new_stream(0)
-    cuda.set_stream(0, handle)
-    rm.HistoryBuffer().update(cuda.FakeCudaTensor(0.0))
-    _core.land_arrived()
-    return handle
-
-
 def values(hub, key):
     return hub.get_scalar(key).data[0].tolist()
 
@@ -500,3 +490,34 @@ def test_empty_history_of_a_graph_says_that_it_is_empty(cuda, stream, hub):
     with pytest.raises(rm.ArgumentError, match="series 'a': current needs at least one recorded value"):
         hub.get_scalar('a').current()
     assert math.isnan(hub.get_scalar('a').mean())
+
+
+def test_read_of_replays_that_take_too_long_is_an_error(cuda, stream, hub):
+    graph = capture(cuda, stream, lambda: hub.update_scalar('loss', cuda.FakeCudaTensor(2.0)))
+    cuda.pause(stream)
+    cuda.replay(graph, stream)
+    rm.set_wait_timeout(0.05)
+    try:
+        with pytest.raises(
+            rm.PendingError, match="series 'loss': replays must end within 0.05 s, they have not"
+        ):
+            hub.get_scalar('loss').current()
+    finally:
+        rm.set_wait_timeout(600)
+    cuda.pause(stream, False)
+    assert hub.get_scalar('loss').current() == 2.0
+
+
+def test_capture_of_values_on_two_streams_in_one_call_is_refused(cuda, stream, hub):
+    hub.update_scalar('old', cuda.FakeCudaTensor(1.0, device=1))
+    other = cuda.new_stream(1)
+    cuda.set_stream(1, other)
+    cuda.begin_capture(stream, RELAXED)
+    cuda.begin_capture(other, RELAXED)
+    with pytest.raises(
+        rm.DeviceError, match='the values of one call must be on one stream while it captures'
+    ):
+        hub.update_scalars({'a': cuda.FakeCudaTensor(1.0), 'b': cuda.FakeCudaTensor(1.0, device=1)})
+    cuda.end_capture(stream)
+    cuda.end_capture(other)
+    assert list(hub.log_scalars) == ['old']

@@ -21,16 +21,6 @@ def hub():
     return rm.MessageHub('model')
 
 
-@pytest.fixture
-def stream(cuda):
-    """A stream of device 0 that is the current one; the device is in use."""
-    handle = cuda.new_stream(0)
-    cuda.set_stream(0, handle)
-    rm.HistoryBuffer().update(cuda.FakeCudaTensor(0.0))
-    _core.land_arrived()
-    return handle
-
-
 def values(hub, key):
     return hub.get_scalar(key).data[0].tolist()
 

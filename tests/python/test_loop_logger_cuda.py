@@ -14,15 +14,6 @@ import ringmeter as rm
 
 
 @pytest.fixture
-def stream(cuda):
-    handle = cuda.new_stream(0)
-    cuda.set_stream(0, handle)
-    # The device is in use before, so that its time is taken from the beginning.
-    rm.HistoryBuffer().update(cuda.FakeCudaTensor(0.0))
-    return handle
-
-
-@pytest.fixture
 def written():
     """A logger, and the lines that it got."""
     lines = []
@@ -560,3 +551,31 @@ def test_lines_behind_a_value_that_never_lands_do_not_pile_up(cuda, stream, writ
             cuda.pause(stream, False)
     assert len(lines) == 1024
     assert caplog.text.count('is left out: 1024 others wait for values') == 1
+
+
+def test_evaluation_that_is_left_and_kept_does_not_take_over_training():
+    meter = rm.LoopLogger(max_epochs=1, logger=logging.Logger('quiet'))
+    for batch in meter.train([1.0, 2.0, 3.0]):
+        meter.log(loss=batch)
+        kept = meter.val([5.0, 6.0])  # as a progress bar keeps it
+        for each in kept:
+            meter.log(accuracy=each)
+            break
+    hub = meter.message_hub
+    assert hub.get_scalar('train/loss').data[0].tolist() == [1.0, 2.0, 3.0]
+    assert hub.get_scalar('val/accuracy').data[0].tolist() == [5.0, 5.0, 5.0]
+    assert len(times(meter)) == 3
+    assert min(times(meter)) >= 0
+    with pytest.raises(RuntimeError, match='val.. must not go on after another loop took its place'):
+        next(kept)
+
+
+def test_losses_that_only_their_sum_does_not_stand_are_not_recorded():
+    class Item:
+        def item(self):
+            return 1.0
+
+    meter = rm.LoopLogger(max_epochs=1, logger=logging.Logger('quiet'))
+    with pytest.raises(TypeError, match='unsupported operand'):
+        meter.log(loss_a=1.0, loss_b=Item())
+    assert meter.message_hub.log_scalars == {}
