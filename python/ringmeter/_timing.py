@@ -17,7 +17,8 @@ class LoopTimer:
 
     ``data_time`` is what the host spent in the loader. ``time`` runs from one iteration to the next: on the
     host, or on the device that the losses are on. There the clock is read where they are, in the same launch,
-    so that nothing waits and yet work counts when it is done, not when it is queued.
+    so that nothing waits and yet work counts when it is done, not when it is queued. An iteration that is
+    left by ``break`` has a ``time`` only there, up to its losses; on the host it does not end.
     """
 
     def __init__(self, hub: MessageHub, mode: str, with_idle_time: bool) -> None:
