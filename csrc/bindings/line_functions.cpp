@@ -241,9 +241,9 @@ void append_aligned(std::string* out, const std::string& text, std::size_t width
 }
 
 // "Epoch(train)  [1][ 10/25]  ". The epoch (None: without) is aligned with `max_epochs`, its brackets and a
-// space (None: as it is, behind one space), what is done with the total.
+// space (None: as it is, behind one space), what is done with the total (None: "[10]").
 py::str format_header(std::string_view form, std::string_view mode, const py::handle epoch,
-                      const py::handle max_epochs, long done, long total) {
+                      const py::handle max_epochs, long done, const py::handle total) {
   std::string line;
   line += form;
   line += '(';
@@ -257,11 +257,15 @@ py::str format_header(std::string_view form, std::string_view mode, const py::ha
         max_epochs.is_none() ? 0 : std::to_string(long_argument(max_epochs.ptr())).size() + 3;
     append_aligned(&line, shown, width);
   }
-  const std::string whole = std::to_string(total);
   line += '[';
-  append_aligned(&line, std::to_string(done), whole.size());
-  line += '/';
-  line += whole;
+  if (total.is_none()) {
+    line += std::to_string(done);
+  } else {
+    const std::string whole = std::to_string(long_argument(total.ptr()));
+    append_aligned(&line, std::to_string(done), whole.size());
+    line += '/';
+    line += whole;
+  }
   line += "]  ";
   return line;
 }
@@ -276,8 +280,7 @@ PyObject* collect_scalars_function(PyObject*, PyObject* const* args, Py_ssize_t 
 
 PyObject* format_header_function(PyObject*, PyObject* const* args, Py_ssize_t nargs) {
   return guarded("format_header", nargs, 6, [&]() -> py::object {
-    return format_header(view(args[0]), view(args[1]), args[2], args[3], long_argument(args[4]),
-                         long_argument(args[5]));
+    return format_header(view(args[0]), view(args[1]), args[2], args[3], long_argument(args[4]), args[5]);
   });
 }
 

@@ -154,7 +154,7 @@ def collect_scalars(
     /,
 ) -> dict[str, Any]: ...
 def format_header(
-    form: str, mode: str, epoch: int | None, max_epochs: int | None, done: int, total: int, /
+    form: str, mode: str, epoch: int | None, max_epochs: int | None, done: int, total: int | None, /
 ) -> str: ...
 def format_iteration(
     header: str, scalars: dict[str, Any], digits: int, eta: Any, memory: Any, shown: str | None, /

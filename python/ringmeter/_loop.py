@@ -8,15 +8,29 @@ from typing import TYPE_CHECKING, Any
 from ._errors import ArgumentTypeError
 
 if TYPE_CHECKING:
-    from ._timing import LoopTimer
     from .history_buffer import HistoryBuffer
     from .message_hub import MessageHub
 
 
 class Loop:
-    """One pass over a loader, as LogProcessor sees it: ``loop.dataloader`` with a length."""
+    """One pass over a loader, as LogProcessor sees it: ``loop.dataloader`` with a length.
 
-    def __init__(self, mode: str, iterable: Iterable[Any], length: int | None, needs_length: bool) -> None:
+    Args:
+        mode: ``'train'``, ``'val'`` or ``'test'``.
+        size: Number of its iterations; None where that is not known.
+    """
+
+    def __init__(self, mode: str, size: int | None) -> None:
+        self.mode = mode
+        self.size = size
+
+    @classmethod
+    def over(cls, mode: str, iterable: Iterable[Any], length: int | None, needs_length: bool) -> Loop:
+        """Return the loop over an iterable.
+
+        Raises:
+            ArgumentTypeError: It is none, or its length is needed and not known.
+        """
         if not hasattr(iterable, '__iter__') and not hasattr(iterable, '__getitem__'):
             raise ArgumentTypeError(f'dataloader must be iterable, got {iterable!r}')
         if length is None:
@@ -27,17 +41,15 @@ class Loop:
                     raise ArgumentTypeError(
                         f'length must be given for a loader without len(), got {type(iterable).__name__}'
                     ) from None
-        self.mode = mode
-        self.iterable = iterable
-        self.size = length
-        self.timer: LoopTimer | None = None  # while it runs
+        return cls(mode, length)
 
     @property
     def dataloader(self) -> Loop:
         return self
 
     def __len__(self) -> int:
-        assert self.size is not None
+        if self.size is None:
+            raise TypeError(f'the number of batches of {self.mode} is not known')
         return self.size
 
 

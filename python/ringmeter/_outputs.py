@@ -5,32 +5,49 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 
-def make_logger(name: str, work_dir: str | Path | None, timestamp: str) -> logging.Logger:
-    """Return a logger that writes to the console and, with a ``work_dir``, to ``<timestamp>.log`` in it.
+class Sink(Protocol):
+    """Takes the records of lines."""
+
+    def add_scalars(self, scalars: dict[str, Any], step: int) -> None:
+        """Take the record of a line."""
+
+
+def make_logger(name: str) -> logging.Logger:
+    """Return a logger that writes to the console.
 
     It is not one of ``logging.getLogger``, so that no other configuration reaches it.
     """
     logger = logging.Logger(name, level=logging.INFO)
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
-    if work_dir is not None:
-        Path(work_dir).mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(Path(work_dir) / f'{timestamp}.log'))
-    for handler in handlers:
-        handler.setFormatter(
-            logging.Formatter('%(asctime)s - %(name)s - %(levelname)s - %(message)s', '%m/%d %H:%M:%S')
-        )
-        logger.addHandler(handler)
+    _add_handler(logger, logging.StreamHandler(sys.stdout))
     return logger
 
 
+def write_to(logger: logging.Logger, path: Path) -> None:
+    """Let a logger of :func:`make_logger` write to a file too, in place of an earlier one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path)
+    for old in logger.handlers[1:]:
+        logger.removeHandler(old)
+        old.close()
+    _add_handler(logger, handler)
+
+
+def _add_handler(logger: logging.Logger, handler: logging.Handler) -> None:
+    handler.setFormatter(
+        logging.Formatter('%(asctime)s - %(name)s - %(levelname)s - %(message)s', '%m/%d %H:%M:%S')
+    )
+    logger.addHandler(handler)
+
+
 def close_handlers(logger: logging.Logger) -> None:
-    """Close what :func:`make_logger` opened."""
+    """Close what a logger writes to."""
     for handler in logger.handlers:
         handler.close()
 
@@ -69,14 +86,25 @@ def _to_json(value: Any) -> Any:
 
 
 class LineWriter:
-    """Writes lines to a logger, and records to a file if there is one."""
+    """Writes lines to a logger, and their records to the sinks: a file, and what others gave.
 
-    def __init__(self, logger: logging.Logger, records: ScalarsFile | None) -> None:
+    Those get names with their mode, as ``train/loss``, because most of them show all modes side by side, and
+    numbers only. One that raises is reported once; its records are lost, and training goes on.
+    """
+
+    def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
-        self._records = records
+        self.file: ScalarsFile | None = None
+        self.sinks: list[Sink] = []
+        self._failed: list[Sink] = []
 
     def write(
-        self, tag: dict[str, Any], line: str, step: int | None = None, created: float | None = None
+        self,
+        tag: dict[str, Any],
+        line: str,
+        mode: str,
+        step: int | None = None,
+        created: float | None = None,
     ) -> None:
         """Write a line, as of an earlier time if one is given, and its record if it has a step."""
         if created is None:
@@ -85,5 +113,25 @@ class LineWriter:
             record = self._logger.makeRecord(self._logger.name, logging.INFO, __file__, 0, line, (), None)
             record.created, record.msecs = created, created % 1 * 1000
             self._logger.handle(record)
-        if self._records is not None and step is not None:
-            self._records.add_scalars(tag, step)
+        if step is None:
+            return
+        if self.file is not None:
+            self.file.add_scalars(tag, step)
+        for sink in self.sinks:
+            self._add(sink, _with_mode(tag, f'{mode}/'), step)
+
+    def _add(self, sink: Sink, scalars: dict[str, Any], step: int) -> None:
+        try:
+            sink.add_scalars(scalars, step)
+        except Exception as error:
+            if sink not in self._failed:
+                self._failed.append(sink)
+                self._logger.warning('%s failed, its records are lost: %r', type(sink).__name__, error)
+
+
+def _with_mode(tag: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {
+        name if name.startswith(prefix) else prefix + name: value
+        for name, value in tag.items()
+        if isinstance(value, Real) and name not in ('epoch', 'iter', 'step')
+    }

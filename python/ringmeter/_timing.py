@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class LoopTimer:
     """Records ``time``, ``data_time`` and, if asked for, ``idle_time`` of one pass over a loader.
 
-    ``data_time`` is what the host spent in the loader. ``time`` runs from one iteration to the next: on the
+    ``data_time`` is what the host spent in the loader, ``time`` runs from one iteration to the next: on the
     host, or on the device that the losses are on. There the clock is read where they are, in the same launch,
     so that nothing waits and yet work counts when it is done, not when it is queued. An iteration that is
     left by ``break`` has a ``time`` only there, up to its losses; on the host it does not end.
@@ -24,10 +24,10 @@ class LoopTimer:
     def __init__(self, hub: MessageHub, mode: str, with_idle_time: bool) -> None:
         self._hub = hub
         self._time_key, self._data_time_key = f'{mode}/time', f'{mode}/data_time'
-        self._start = time.perf_counter()  # of the running iteration
-        self._inside = 0.0  # of it: spent in loops inside of it
-        self._paused = 0.0  # when the running one of those began
-        self._is_recorded = False  # the time of the running iteration
+        self._start = self._since = time.perf_counter()  # of the running iteration, of loading
+        self._loading = 0.0  # spent on it in the running iteration
+        self._paused = 0.0  # when the loop began that runs inside
+        self._is_recorded = True  # the time of the running iteration, or none runs
         self._stopwatch = self._make_stopwatch(self._time_key)
         self._idle = None
         if with_idle_time:
@@ -35,13 +35,17 @@ class LoopTimer:
             hub._resumed_keys.setdefault(f'{mode}/idle_time', True)
             self._idle = self._make_stopwatch(f'{mode}/idle_time')
 
-    def begin_iteration(self) -> None:
-        """Its batch is there."""
-        self._hub.update_scalar(self._data_time_key, time.perf_counter() - self._start)
-        if self._idle is not None and self._idle.is_started:
-            self._idle.lap()
-        self._inside = 0.0
-        self._is_recorded = False
+    def begin_batch(self, is_first: bool) -> None:
+        """A batch of the iteration is there."""
+        self._loading += time.perf_counter() - self._since
+        if is_first:
+            self._is_recorded = False
+            if self._idle is not None and self._idle.is_started:
+                self._idle.lap()
+
+    def end_batch(self) -> None:
+        """The next one is loaded, for the same iteration."""
+        self._since = time.perf_counter()
 
     def record(self, log_dict: dict[str, Any]) -> None:
         """Record scalars of the running iteration."""
@@ -53,25 +57,30 @@ class LoopTimer:
     def end_iteration(self) -> float:
         """Return how many seconds it took on the host."""
         now = time.perf_counter()
-        seconds, self._start = now - self._start - self._inside, now
+        seconds, loading = now - self._start, self._loading
+        self._start, self._since, self._loading = now, now, 0.0
+        self._hub.update_scalar(self._data_time_key, loading)
         if not self._is_recorded and self._stopwatch is not None and has_captures(self._hub.log_scalars):
             self._is_recorded = self._stopwatch.is_started and self._stopwatch.lap()
         if not self._is_recorded:
             self._hub.update_scalar(self._time_key, seconds)
             if self._stopwatch is None:
                 self._stopwatch = self._make_stopwatch(self._time_key)
+        self._is_recorded = True
         if self._idle is not None:
             self._idle.start()
         return seconds
 
     def pause(self) -> None:
-        """Another loop begins inside of the running iteration."""
+        """Another loop begins inside of this one."""
         self._paused = time.perf_counter()
         if self._stopwatch is not None and self._stopwatch.is_started:
             self._stopwatch.pause()
 
     def resume(self) -> None:
-        self._inside += time.perf_counter() - self._paused
+        inside = time.perf_counter() - self._paused
+        self._start += inside
+        self._since += inside
         if self._stopwatch is not None and self._stopwatch.is_started:
             self._stopwatch.resume()
 

@@ -159,6 +159,7 @@ class LogProcessor:
         )
         text = '  '.join(format_scalars(part, self.num_digits) for part in parts if part)
         size = self._get_dataloader_size(runner, mode)
+        size = batch_idx + 1 if size is None else size
         if self.by_epoch:
             epoch = f'[{self._get_epoch(runner, mode)}]' if mode == 'val' else ''
             line = f'Epoch({mode}) {epoch}[{size}/{size}]  '
@@ -354,8 +355,11 @@ class LogProcessor:
             return runner.train_loop
         return runner.val_loop if mode == 'val' else runner.test_loop
 
-    def _get_dataloader_size(self, runner: Any, mode: str) -> int:
-        return len(self._get_cur_loop(runner, mode).dataloader)
+    def _get_dataloader_size(self, runner: Any, mode: str) -> int | None:
+        try:
+            return len(self._get_cur_loop(runner, mode).dataloader)
+        except TypeError:  # not known
+            return None
 
 
 class _Rules(dict[str, 'tuple[str, bool] | None']):

@@ -6,19 +6,18 @@ import logging
 import sys
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ._errors import ArgumentError, ArgumentTypeError, ScalarError
-from ._landing import settled_positions
 from ._learning_rates import LearningRates
-from ._loop import EpochHub, Loop, View
+from ._loop import Loop
 from ._losses import Keys, reduced, sum_of_losses
 from ._nan_watch import NanWatch
-from ._outputs import LineWriter, ScalarsFile, close_handlers, make_logger
-from ._timing import LoopTimer
+from ._outputs import LineWriter, ScalarsFile, close_handlers, make_logger, write_to
+from ._passes import EvaluationPass, Pass, TrainPass
 from .deferred_lines import DeferredLines
 from .log_processor import LogProcessor
 from .message_hub import MessageHub
@@ -120,26 +119,28 @@ class LoopLogger:
         if not isinstance(self.log_processor, LogProcessor):
             raise ArgumentTypeError(f'log_processor must be a LogProcessor, got {log_processor!r}')
         self._rates = LearningRates(optimizer)
-        timestamp = time.strftime('%Y%m%d_%H%M%S')
-        self.logger = logger or make_logger(name, work_dir, timestamp)
+        self.logger = logger or make_logger(name)
+        self._has_own_logger = logger is None
         if logger is None:
             weakref.finalize(self, close_handlers, self.logger)
-        scalars_file = None if work_dir is None else ScalarsFile(Path(work_dir), self.logger)
-        self._writer = LineWriter(self.logger, scalars_file)
+        self._writer = LineWriter(self.logger)
+        if work_dir is not None:
+            self._open(Path(work_dir))
         self._lines = DeferredLines(self.log_processor) if lines == 'deferred' else None
         if self._lines is not None:
             weakref.finalize(self, self._lines.flush_at_exit)
         self.message_hub = MessageHub.get_instance(_free_name(name))
         self._nan_watch = NanWatch(self.message_hub) if on_nan == 'raise' else None
         self._has_idle_time = idle_time
-        self._keys = {mode: Keys(mode) for mode in ('train', 'val', 'test')}
+        self._keys = Keys('train')  # outside of loops
+        self._is_silent = False  # no lines and no records: another process has them
 
         # What LogProcessor asks of a runner.
         self.model = None
         self.train_loop: Loop | None = None
         self.val_loop: Loop | None = None
         self.test_loop: Loop | None = None
-        self._running: list[Loop] = []  # the innermost last
+        self._running: list[Pass] = []  # the innermost last
         self._has_left = False  # a training epoch, by break or by an exception, that is not counted yet
         self._epoch_begin = 0  # `iter` where the newest training epoch began
         self._seconds, self._timed = 0.0, 0  # of training iterations since the start or a checkpoint
@@ -171,40 +172,17 @@ class LoopLogger:
                 after another one took its place.
         """
         needs_length = self.log_processor.by_epoch or self.max_epochs is not None
-        loop = Loop('train', dataloader, length, needs_length)
-        self._begin(loop)
-        self.train_loop, self._epoch_begin = loop, self.iter
+        loop = Loop.over('train', dataloader, length, needs_length)
         if self.max_epochs is not None:
             self.max_iters = self.max_epochs * len(loop)
-        max_iters = self.max_iters
-        assert max_iters is not None
-        if self.max_epochs is None and self.iter >= max_iters:
-            self._running.remove(loop)
+        running = TrainPass(self, loop)
+        if self.max_epochs is None and self._is_done():
+            running.close()
             return
-        info = self.message_hub.runtime_info
-        self._set_info(epoch=self.epoch, iter=self.iter, max_epochs=self.max_epochs, max_iters=max_iters)
-
-        def before() -> None:
-            info['iter'] = self.iter
-            self._rates.record(self.message_hub)
-
-        def after(batch_idx: int, iter_seconds: float) -> bool:
-            self._seconds += iter_seconds
-            self._timed += 1
-            info['eta'] = self._seconds / self._timed * max(0, max_iters - self.iter - 1)
-            self._look_for_nans('train', self.iter + 1)
-            if self._is_due(batch_idx, loop):
-                self._write_line(self, batch_idx, 'train', self.iter + 1)
-            self.iter += 1
-            return self.max_epochs is not None or self.iter < max_iters
-
-        self._set_info(eta=0.0)
-        yield from self._run(loop, before, after)
-        self.flush()
-        self.epoch += 1
+        yield from self._run(running, dataloader)
         if self.max_epochs is None and self.iter == self._epoch_begin:
             raise RuntimeError(
-                f'train() must get batches until max_iters={max_iters}, got none from '
+                f'train() must get batches until max_iters={self.max_iters}, got none from '
                 f'{type(dataloader).__name__} after {self.iter}: can it be iterated only once?'
             )
 
@@ -216,13 +194,13 @@ class LoopLogger:
         holds then (a progress bar does) runs until the loop around it goes on. Takes the same arguments as
         :meth:`train`.
         """
-        self.val_loop = Loop('val', dataloader, length, needs_length=True)
-        return self._evaluate(self.val_loop)
+        self.val_loop = Loop.over('val', dataloader, length, needs_length=True)
+        return self._evaluate(self.val_loop, dataloader)
 
     def test(self, dataloader: Iterable[Batch], length: int | None = None) -> Iterator[Batch]:
         """Iterate over the batches of a test, as :meth:`val`."""
-        self.test_loop = Loop('test', dataloader, length, needs_length=True)
-        return self._evaluate(self.test_loop)
+        self.test_loop = Loop.over('test', dataloader, length, needs_length=True)
+        return self._evaluate(self.test_loop, dataloader)
 
     def log(self, values: Mapping[str, Any] | None = None, /, **more: Any) -> Any:
         """Record scalars of the running loop (outside of one: of training), and return the sum of the losses.
@@ -251,8 +229,8 @@ class LoopLogger:
                 f'got {type(values).__name__}'
             )
         scalars = values if values is not None and not more else {**(values or {}), **more}
-        loop = self._running[-1] if self._running else None
-        keys = self._keys['train' if loop is None else loop.mode]
+        running = self._running[-1] if self._running else None
+        keys = self._keys if running is None else running.keys
         total = scalars.get('loss')
         if total is None or isinstance(total, dict):
             total = None
@@ -262,7 +240,7 @@ class LoopLogger:
                 scalars.setdefault('loss', total)
         else:
             total = reduced(total)
-        record = self.message_hub.update_scalars if loop is None or loop.timer is None else loop.timer.record
+        record = self.message_hub.update_scalars if running is None else running.record
         try:
             record({keys[name]: value for name, value in scalars.items()})
         except ScalarError:  # nothing was recorded
@@ -301,8 +279,7 @@ class LoopLogger:
         if sys.exc_info()[1] is None and not self._is_training():
             self._leave(training=True)
         is_between = not self._has_left and not self._is_training()
-        iters = self.iter if is_between or self.max_epochs is None else self._epoch_begin
-        return {'epoch': self.epoch, 'iter': iters, 'message_hub': self.message_hub.state_dict()}
+        return self._state_at(self.iter if is_between or self.max_epochs is None else self._epoch_begin)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where a :meth:`state_dict` was taken: :meth:`epochs` begins with the epoch that was next.
@@ -332,6 +309,31 @@ class LoopLogger:
         if self._nan_watch is not None:
             self._nan_watch.forget()
 
+    # ---- for trainers that own their loop (see _passes.py) ----
+
+    def _start_run(
+        self, optimizer: Any, epoch: int, iters: int, max_epochs: int | None, max_iters: int | None
+    ) -> None:
+        """Take what a trainer says about the run that begins, or goes on: its limits are None if not known.
+
+        The lines count epochs as long as there is a limit to them.
+        """
+        self._rates = LearningRates(optimizer)
+        self.epoch, self.iter = epoch, iters
+        self.max_epochs, self.max_iters = max_epochs, max_iters
+        self.log_processor.by_epoch = max_epochs is not None
+        self._running.clear()
+        self._has_left = False
+
+    def _state_at(self, iters: int) -> dict[str, Any]:
+        return {'epoch': self.epoch, 'iter': iters, 'message_hub': self.message_hub.state_dict()}
+
+    def _open(self, work_dir: Path) -> None:
+        """From here on, write files there."""
+        if self._has_own_logger:
+            write_to(self.logger, work_dir / f'{time.strftime("%Y%m%d_%H%M%S")}.log')
+        self._writer.file = ScalarsFile(work_dir, self.logger)
+
     # ---- inside ----
 
     @property
@@ -343,105 +345,53 @@ class LoopLogger:
             return self.epoch >= self.max_epochs
         return self.max_iters is not None and self.iter >= self.max_iters
 
-    def _is_due(self, batch_idx: int, loop: Loop) -> bool:
-        if not self.log_processor.by_epoch:
-            return (self.iter + 1) % self.interval == 0
-        # As mmengine's LoggerHook: an epoch with no other line has one at its end.
-        is_last_of_few = batch_idx + 1 == loop.size and loop.size <= self.interval
-        return (batch_idx + 1) % self.interval == 0 or is_last_of_few
-
     def _is_training(self) -> bool:
-        return any(loop.mode == 'train' for loop in self._running)
+        return any(running.mode == 'train' for running in self._running)
 
-    def _begin(self, loop: Loop) -> None:
-        """Let a loop run: inside of training, or in place of those that were left and not closed."""
-        self._leave(training=loop.mode == 'train')
-        if loop.mode == 'train':
+    def _enter(self, running: Pass) -> None:
+        """Let a pass run: inside of training, or in place of those that were left and not closed."""
+        self._leave(training=running.mode == 'train')
+        if running.mode == 'train':
             self._look_for_nans('train', self.iter)  # of the iteration that was left, if any
-        self._running.append(loop)
+        self._running.append(running)
 
     def _leave(self, training: bool) -> None:
-        """Forget the loops that run, or those inside of ``training``, and count the epoch that was left."""
+        """Forget the passes that run, or those inside of ``training``, and count the epoch that was left."""
         if training:
             self._has_left |= self._is_training()
             self._running.clear()
         else:
-            self._running = [loop for loop in self._running if loop.mode == 'train']
+            self._running = [running for running in self._running if running.mode == 'train']
         if self._has_left:
             self._has_left = False
             self.iter += 1
             self.epoch += 1
             self._flush_lines()
 
-    def _run(
-        self, loop: Loop, before: Callable[[], None], after: Callable[[int, float], bool]
-    ) -> Iterator[Any]:
-        """Yield the batches; ``after`` tells whether to go on."""
-        outer = self._running[-2].timer if len(self._running) > 1 else None
-        if outer is not None:
-            outer.pause()
-        timer = loop.timer = LoopTimer(self.message_hub, loop.mode, self._has_idle_time)
+    def _run(self, running: TrainPass | EvaluationPass, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Yield the batches of a pass."""
         try:
-            for batch_idx, batch in enumerate(loop.iterable):
-                timer.begin_iteration()
-                before()
+            for batch in batches:
+                running.begin_batch()
                 yield batch
-                if loop not in self._running:
-                    raise RuntimeError(f'{loop.mode}() must not go on after another loop took its place')
-                if self._running[-1] is not loop:  # one inside of it was left, and not closed
-                    del self._running[self._running.index(loop) + 1 :]
-                    timer.resume()
-                seconds = timer.end_iteration()
-                goes_on = after(batch_idx, seconds)
-                if self._lines is not None:
-                    self._lines.write_landed()
-                if not goes_on:
+                if not running.end_batch():
                     break
         except BaseException:
-            self._has_left |= loop.mode == 'train' and loop in self._running
+            running.leave()
             raise
-        finally:
-            if loop in self._running:
-                self._running.remove(loop)
-                if outer is not None:
-                    outer.resume()
+        running.end()
 
-    def _evaluate(self, loop: Loop) -> Iterator[Any]:
-        self._begin(loop)
-        mode, is_inside = loop.mode, self._is_training()
-        runner = View(self, epoch=self.epoch + is_inside)  # inside of training: the epoch that it is in
-        info, total = self.message_hub.runtime_info, 0.0
-        starts = settled_positions(self.message_hub)
-
-        def after(batch_idx: int, iter_seconds: float) -> bool:
-            nonlocal total
-            total += iter_seconds
-            info['eta'] = total / (batch_idx + 1) * (len(loop) - batch_idx - 1)
-            self._look_for_nans(mode, self.iter + is_inside)
-            if (batch_idx + 1) % self.interval == 0:
-                self._write_line(runner, batch_idx, mode)
-            return True
-
-        self._set_info(eta=0.0)
-        yield from self._run(loop, lambda: None, after)
-        self.flush()
-        view = View(
-            runner, message_hub=EpochHub(self.message_hub, mode, starts, settled_positions(self.message_hub))
-        )
-        tag, line = self.log_processor.get_log_after_epoch(
-            view, len(loop) - 1, mode, with_non_scalar=mode == 'test'
-        )
-        self._writer.write(tag, line, runner.epoch if self.log_processor.by_epoch else self.iter + is_inside)
-
-    def _set_info(self, **infos: Any) -> None:
-        self.message_hub.update_info_dict(infos)
+    def _evaluate(self, loop: Loop, batches: Iterable[Batch]) -> Iterator[Batch]:
+        yield from self._run(EvaluationPass(self, loop), batches)
 
     def _write_line(self, runner: Any, batch_idx: int, mode: str, step: int | None = None) -> None:
+        if self._is_silent:
+            return
+        write = partial(self._writer.write, mode=mode, step=step)
         if self._lines is None:
-            self._writer.write(*self.log_processor.get_log_after_iter(runner, batch_idx, mode), step)
+            write(*self.log_processor.get_log_after_iter(runner, batch_idx, mode))
         else:
-            write = partial(self._writer.write, step=step, created=time.time())
-            self._lines.after_iter(runner, batch_idx, mode, write)
+            self._lines.after_iter(runner, batch_idx, mode, partial(write, created=time.time()))
 
     def _look_for_nans(self, mode: str, iteration: int) -> None:
         if self._nan_watch is not None:
