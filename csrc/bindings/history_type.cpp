@@ -1,5 +1,6 @@
 #include "bindings/history_type.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <new>
@@ -21,8 +22,9 @@ constexpr std::uint64_t kAll = UINT64_MAX;
 // About 10 us of work: from here on other Python threads may run meanwhile.
 constexpr std::uint64_t kLongRange = 8192;
 
-PyTypeObject* history_base = nullptr;   // _core.History, set once
-PyTypeObject* history_class = nullptr;  // ringmeter.HistoryBuffer, set once
+PyTypeObject* history_base = nullptr;  // _core.History, set once
+constexpr std::size_t kMostClasses = 4;
+PyTypeObject* history_classes[kMostClasses] = {};  // what add_history_class() got; never freed
 
 History* self_of(PyObject* self) { return reinterpret_cast<History*>(self); }
 
@@ -612,6 +614,14 @@ PyType_Slot slots[] = {
     {0, nullptr},
 };
 
+bool is_history_class(PyTypeObject* cls) {
+  for (PyTypeObject* each : history_classes) {
+    if (each == cls) return true;
+    if (each == nullptr) return false;
+  }
+  return false;
+}
+
 PyType_Spec spec = {
     "ringmeter._core.History",
     static_cast<int>(sizeof(History)),
@@ -628,14 +638,18 @@ PyObject* make_history_type() {
   return type;
 }
 
-PyObject* set_history_class(PyObject*, PyObject* cls) {
+PyObject* add_history_class(PyObject*, PyObject* cls) {
   if (!PyType_Check(cls) || !PyType_IsSubtype(reinterpret_cast<PyTypeObject*>(cls), history_base)) {
     return PyErr_Format(PyExc_TypeError, "expected a subclass of History, got %R", cls);
   }
+  PyTypeObject** free = std::find(history_classes, history_classes + kMostClasses, nullptr);
+  if (free == history_classes + kMostClasses) {
+    PyErr_Format(PyExc_RuntimeError, "at most %zu classes of histories can be added", kMostClasses);
+    return nullptr;
+  }
   if (!own_methods(reinterpret_cast<PyTypeObject*>(cls), methods)) return nullptr;
   Py_INCREF(cls);
-  Py_XDECREF(reinterpret_cast<PyObject*>(history_class));
-  history_class = reinterpret_cast<PyTypeObject*>(cls);
+  *free = reinterpret_cast<PyTypeObject*>(cls);
   Py_RETURN_NONE;
 }
 
@@ -681,12 +695,16 @@ PyObject* current_of(PyObject* history, const Position* at) {
   return current(self_of(history), &window);
 }
 
-bool is_plain_history(PyObject* object) { return Py_TYPE(object) == history_class; }
+bool is_plain_history(PyObject* object) { return is_history_class(Py_TYPE(object)); }
 
-PyObject* new_history(PyObject* key, NumberKind kind, NumberKind count_kind) {
+PyObject* new_history(PyObject* history_class, PyObject* key, NumberKind kind, NumberKind count_kind) {
+  auto* cls = reinterpret_cast<PyTypeObject*>(history_class);
+  if (!is_history_class(cls)) {
+    return PyErr_Format(PyExc_TypeError, "expected a class of histories, got %R", history_class);
+  }
   PyObject* nothing = PyTuple_New(0);
   if (nothing == nullptr) return nullptr;
-  PyObject* result = history_class->tp_new(history_class, nothing, nullptr);
+  PyObject* result = cls->tp_new(cls, nothing, nullptr);
   Py_DECREF(nothing);
   if (result == nullptr) return nullptr;
   History* history = self_of(result);

@@ -24,16 +24,17 @@ struct History {
 // Makes the type. New reference, or null with an error set.
 PyObject* make_history_type();
 
-// Sets the class of the histories that hubs make: ringmeter.HistoryBuffer, once, at import. It must
-// derive from History and keep no state of its own, because hubs make instances without __init__.
-PyObject* set_history_class(PyObject* module, PyObject* history_class);
+// Adds a class of histories that hubs may make: ringmeter.HistoryBuffer, and one for each backend that has
+// its own. It must derive from History, leave its methods as they are, and keep no state of its own, because
+// hubs make instances without __init__.
+PyObject* add_history_class(PyObject* module, PyObject* history_class);
 
-// Whether `object` is exactly of that class, so that its update() is known to be ours.
+// Whether `object` is exactly of such a class, so that its update() is known to be ours.
 bool is_plain_history(PyObject* object);
 
-// A new, empty history of that class, with the dtypes that a history starting with these has. New
+// A new, empty history of such a class, with the dtypes that a history starting with these has. New
 // reference, or null with an error set.
-PyObject* new_history(PyObject* key, NumberKind kind, NumberKind count_kind);
+PyObject* new_history(PyObject* history_class, PyObject* key, NumberKind kind, NumberKind count_kind);
 
 // mean(window_size) and current() of a plain history, as of a position unless that is null. New references,
 // or null with an error set.

@@ -168,7 +168,10 @@ PyObject* find_or_make_buffer(Hub* hub, Update* update) {
     return buffer;
   }
   if (PyErr_Occurred() != nullptr) return nullptr;
-  PyObject* fresh = new_history(update->key, update->value.number.kind, update->count.kind);
+  PyObject* cls = PyObject_GetAttrString(reinterpret_cast<PyObject*>(Py_TYPE(hub)), "_history_class");
+  if (cls == nullptr) return nullptr;
+  PyObject* fresh = new_history(cls, update->key, update->value.number.kind, update->count.kind);
+  Py_DECREF(cls);
   if (fresh == nullptr) return nullptr;
   update->is_new = true;
   if (PyDict_CheckExact(hub->log_scalars)) {

@@ -19,8 +19,8 @@ py::object steal_or_throw(PyObject* object) {
   return py::reinterpret_steal<py::object>(object);
 }
 
-PyMethodDef set_history_class = {"set_history_class", rb::set_history_class, METH_O,
-                                 "set_history_class(cls, /)\n--\n\n"};
+PyMethodDef add_history_class = {"add_history_class", rb::add_history_class, METH_O,
+                                 "add_history_class(cls, /)\n--\n\n"};
 PyMethodDef set_hub_class = {"set_hub_class", rb::set_hub_class, METH_O, "set_hub_class(cls, /)\n--\n\n"};
 PyMethodDef set_tracer = {"set_tracer", rb::set_tracer, METH_O, "set_tracer(function, /)\n--\n\n"};
 
@@ -32,7 +32,7 @@ PYBIND11_MODULE(_core, m) {
   m.attr("Hub") = steal_or_throw(rb::make_hub_type());
   m.attr("ReplayMark") = steal_or_throw(rb::make_replay_mark_type());
   m.attr("Stopwatch") = steal_or_throw(rb::make_stopwatch_type());
-  m.attr("set_history_class") = steal_or_throw(PyCFunction_New(&set_history_class, nullptr));
+  m.attr("add_history_class") = steal_or_throw(PyCFunction_New(&add_history_class, nullptr));
   m.attr("set_hub_class") = steal_or_throw(PyCFunction_New(&set_hub_class, nullptr));
   m.attr("set_tracer") = steal_or_throw(PyCFunction_New(&set_tracer, nullptr));
   if (PyModule_AddFunctions(m.ptr(), rb::line_functions) != 0 ||

@@ -66,9 +66,8 @@ def pack_history(buffer: HistoryBuffer) -> dict[str, Any]:
     }
 
 
-def unpack_history(key: str, state: dict[str, Any]) -> HistoryBuffer:
-    """Return the history that :func:`pack_history` packed."""
-    buffer = HistoryBuffer()
+def unpack_history(buffer: HistoryBuffer, key: str, state: dict[str, Any]) -> None:
+    """Fill a history with what :func:`pack_history` packed."""
     try:
         values = _unpack(state['log_history'], state['dtype'])
         packed = state['count_history']
@@ -82,7 +81,6 @@ def unpack_history(key: str, state: dict[str, Any]) -> HistoryBuffer:
         buffer._fill(values, counts, check_max_length(state['max_length']), key)
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise ArgumentError(f'series {key!r}: not a history as state_dict() gives it: {error!r}') from error
-    return buffer
 
 
 def to_plain(value: Any) -> Any:

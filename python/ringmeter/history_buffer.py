@@ -271,7 +271,7 @@ def _is_importable(method: Callable[..., Any]) -> bool:
     return found is method
 
 
-_core.set_history_class(HistoryBuffer)
+_core.add_history_class(HistoryBuffer)
 
 _NAMES = ('current', 'mean', 'min', 'max', 'median', 'sum', 'std', 'ema', 'quantile', 'count')
 _OURS = {name: getattr(HistoryBuffer, name) for name in _NAMES}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from typing import Any
+from typing import Any, ClassVar
 
 from . import _core
 from ._errors import ArgumentError, ArgumentTypeError
@@ -43,6 +43,8 @@ class MessageHub(_core.Hub, ManagerMixin):
         >>> float(hub.get_scalar('acc').mean())
         0.75
     """
+
+    _history_class: ClassVar[type[HistoryBuffer]] = HistoryBuffer  # of the histories that it makes
 
     def __init__(
         self,
@@ -152,7 +154,7 @@ class MessageHub(_core.Hub, ManagerMixin):
             raise ArgumentTypeError(f'state_dict must be a dict or a MessageHub, got {state_dict!r}')
         # All of another hub, mmengine's too: old checkpoints hold one.
         scalars, infos, resumed_keys = (copy.deepcopy(dict(getattr(state_dict, name))) for name in names)
-        self._log_scalars = _as_buffers(scalars)
+        self._log_scalars = self._as_buffers(scalars)
         self._runtime_info, self._resumed_keys = infos, resumed_keys
 
     def _load_dict(self, state_dict: dict[str, Any]) -> None:
@@ -164,7 +166,7 @@ class MessageHub(_core.Hub, ManagerMixin):
             for key in state_dict[part]:
                 if not isinstance(key, str):
                     raise ArgumentError(f'state_dict[{part!r}] must have keys of type str, got {key!r}')
-        buffers = _as_buffers(state_dict['log_scalars'])
+        buffers = self._as_buffers(state_dict['log_scalars'])
         infos = {key: _as_info(key, value) for key, value in state_dict['runtime_info'].items()}
 
         self._log_scalars.update(buffers)
@@ -176,6 +178,28 @@ class MessageHub(_core.Hub, ManagerMixin):
             else:
                 _logger.warning('resumed key %r has no value in state_dict: it is not resumed', key)
         self._resumed_keys = resumed_keys  # another dict, for the core to forget what it saw in the old one
+
+    def _as_buffers(self, scalars: dict[str, Any]) -> dict[str, HistoryBuffer]:
+        buffers = {}
+        for key, value in scalars.items():
+            buffer = self._as_buffer(key, value)
+            if buffer is None:
+                _logger.warning('%r in state_dict is not a history: it is not resumed', key)
+            else:
+                buffers[key] = buffer
+        return buffers
+
+    def _as_buffer(self, key: str, value: Any) -> HistoryBuffer | None:
+        if isinstance(value, HistoryBuffer):
+            return value
+        buffer = self._history_class()
+        if isinstance(value, dict):
+            unpack_history(buffer, key, value)
+            return buffer
+        if hasattr(value, '_log_history') and hasattr(value, '_count_history'):  # mmengine's own
+            buffer._fill(value._log_history, value._count_history, value.max_length, key)
+            return buffer
+        return None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _new, (type(self),), self.__getstate__()
@@ -205,29 +229,6 @@ def _as_dict(name: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ArgumentTypeError(f'{name} must be a dict or None, got {value!r}')
     return dict(value)
-
-
-def _as_buffers(scalars: dict[str, Any]) -> dict[str, HistoryBuffer]:
-    buffers = {}
-    for key, value in scalars.items():
-        buffer = _as_buffer(key, value)
-        if buffer is None:
-            _logger.warning('%r in state_dict is not a history: it is not resumed', key)
-        else:
-            buffers[key] = buffer
-    return buffers
-
-
-def _as_buffer(key: str, value: Any) -> HistoryBuffer | None:
-    if isinstance(value, HistoryBuffer):
-        return value
-    if isinstance(value, dict):
-        return unpack_history(key, value)
-    if hasattr(value, '_log_history') and hasattr(value, '_count_history'):
-        buffer = HistoryBuffer()
-        buffer._fill(value._log_history, value._count_history, value.max_length, key)
-        return buffer
-    return None
 
 
 def _as_info(key: str, value: Any) -> Any:
