@@ -59,6 +59,15 @@ class LandingQueue:
             else:
                 action()
 
+    def flush_at_exit(self) -> None:
+        """The same, waiting no longer than two seconds for each."""
+        timeout = _core.get_wait_timeout()
+        _core.set_wait_timeout(min(2.0, timeout))
+        try:
+            self.flush()
+        finally:
+            _core.set_wait_timeout(timeout)
+
 
 class HubAt:
     """A hub as it is now, to be asked later: histories of which only what has been recorded so far counts.

@@ -85,6 +85,14 @@ def _to_json(value: Any) -> Any:
     return str(value)
 
 
+def info_as_of(logger: logging.Logger, created: float, line: str) -> None:
+    """Log a line as if it had been logged at an earlier time, in seconds since 1970."""
+    if logger.isEnabledFor(logging.INFO):
+        record = logger.makeRecord(logger.name, logging.INFO, __file__, 0, line, (), None)
+        record.created, record.msecs = created, created % 1 * 1000
+        logger.handle(record)
+
+
 class LineWriter:
     """Writes lines to a logger, and their records to the sinks: a file, and what others gave.
 
@@ -109,10 +117,8 @@ class LineWriter:
         """Write a line, as of an earlier time if one is given, and its record if it has a step."""
         if created is None:
             self._logger.info(line)
-        elif self._logger.isEnabledFor(logging.INFO):
-            record = self._logger.makeRecord(self._logger.name, logging.INFO, __file__, 0, line, (), None)
-            record.created, record.msecs = created, created % 1 * 1000
-            self._logger.handle(record)
+        else:
+            info_as_of(self._logger, created, line)
         if step is None:
             return
         if self.file is not None:

@@ -46,17 +46,19 @@ def _unpack(packed: Any, dtype: str) -> NDArray[Any]:
     return array
 
 
-def pack_history(buffer: HistoryBuffer) -> dict[str, Any]:
-    """Return a history as plain data. Counts that are all 1 take no space.
-
-    Of a history with values on a device that has failed, what had landed.
-    """
+def saved_data(buffer: HistoryBuffer) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the values and counts of a history: what had landed, if a device has failed meanwhile."""
     try:
-        values, counts = buffer.data
+        return buffer.data
     except DeviceError as error:
         landed = buffer.landed
         _logger.warning('%s; of %d values, the %d before it are saved', error, buffer.position, landed)
-        values, counts = buffer.as_of(landed).data
+        return buffer.as_of(landed).data
+
+
+def pack_history(buffer: HistoryBuffer) -> dict[str, Any]:
+    """Return a history as plain data. Counts that are all 1 take no space."""
+    values, counts = saved_data(buffer)
     return {
         'log_history': _pack(values),
         'dtype': values.dtype.name,

@@ -93,9 +93,4 @@ class DeferredLines:
 
     def flush_at_exit(self) -> None:
         """The same, waiting no longer than two seconds for each."""
-        timeout = _core.get_wait_timeout()
-        _core.set_wait_timeout(min(2.0, timeout))
-        try:
-            self.flush()
-        finally:
-            _core.set_wait_timeout(timeout)
+        self._queue.flush_at_exit()

@@ -197,17 +197,20 @@ class HistoryBuffer(_core.History):
     def __getstate__(self) -> dict[str, Any]:
         # The names are mmengine's, so that its states load here as they are.
         values, counts = self.data
-        registered = {
-            name: method
-            for name, method in self._statistics_methods.items()
-            if method is not _OURS.get(name) and _is_importable(method)
-        }
         return self.__dict__ | {
             '_log_history': values,
             '_count_history': counts,
             'max_length': self.max_length,
             'key': self.key,
-            'statistics_methods': registered,
+            'statistics_methods': self._registered_statistics(),
+        }
+
+    def _registered_statistics(self) -> dict[str, Callable[..., Any]]:
+        """Return the user's own, of those that another process finds by their names."""
+        return {
+            name: method
+            for name, method in self._statistics_methods.items()
+            if method is not _OURS.get(name) and _is_importable(method)
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:

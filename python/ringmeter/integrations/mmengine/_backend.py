@@ -1,0 +1,129 @@
+"""Switching the backend on and off."""
+
+from __future__ import annotations
+
+import copyreg
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import mmengine.device
+import mmengine.runner.loops
+from mmengine.hooks import IterTimerHook, LoggerHook, RuntimeInfoHook
+from mmengine.optim import OptimWrapper
+from mmengine.registry import LOG_PROCESSORS
+from mmengine.runner import CheckpointLoader
+
+import ringmeter
+from ringmeter import ArgumentError
+
+from . import _checkpoints, _classes, _hooks, _lines
+from ._patches import Patches
+
+_logger = logging.getLogger('ringmeter')
+_patches: Patches | None = None  # while it is on
+_deferral: Patches | None = None  # while it is on with lines='deferred'
+
+
+def install(lines: str = 'now') -> None:
+    """Let mmengine run on ringmeter, in this process, until :func:`uninstall`.
+
+    ``MessageHub``, ``HistoryBuffer`` and ``LogProcessor`` are ringmeter's from now on, in every module that has
+    imported them and in those that will. What waits for the device in ``RuntimeInfoHook``, ``IterTimerHook``,
+    ``OptimWrapper``, the loops of validation and the ``memory`` field waits no longer; with values on a CUDA
+    device, ``time`` is the time that passes there. Checkpoints are written and read as mmengine's, also under
+    ``torch.load(weights_only=True)``.
+
+    A ``Runner`` that was built before keeps the hub and the log processor that it has. ``MessageHub`` of
+    ringmeter and of mmengine share their instances meanwhile. Installing twice is the same as once; the second
+    time may change ``lines``.
+
+    Args:
+        lines: ``'now'``: a line waits for its values, as in mmengine. ``'deferred'``: ``LoggerHook`` writes lines
+            and records once their values have landed: the same, in the same order, and all of them by the end
+            of the epoch.
+
+    Raises:
+        ArgumentError: ``lines`` is neither.
+    """
+    global _patches, _deferral  # noqa: PLW0603
+    if lines not in ('now', 'deferred'):
+        raise ArgumentError(f"lines must be 'now' or 'deferred', got {lines!r}")
+    if _patches is None:
+        _patches = _patch()
+        _logger.debug('mmengine runs on ringmeter')
+    if (lines == 'deferred') == (_deferral is not None):
+        return
+    if _deferral is None:
+        _deferral = Patches()
+        for name, method in _lines.deferred_methods().items():
+            _deferral.replace_attribute(LoggerHook, name, method)
+    else:
+        _stop_deferring()
+
+
+def uninstall() -> None:
+    """Give mmengine back what it had. Nothing happens when the backend is not installed.
+
+    A ``Runner`` that was built meanwhile keeps the hub and the log processor that it has, and they go on working.
+    """
+    global _patches  # noqa: PLW0603
+    if _patches is None:
+        return
+    _stop_deferring()
+    _classes.keep_statistics()
+    copyreg.dispatch_table.pop(_classes.StockHistoryBuffer, None)
+    _patches.undo()
+    _patches = None
+    _logger.debug('mmengine runs on its own classes')
+
+
+@contextmanager
+def accelerated(lines: str = 'now') -> Iterator[None]:
+    """Install the backend for the duration of a ``with`` block; nothing changes when it is installed already.
+
+    Raises:
+        ArgumentError: As :func:`install`.
+    """
+    if _patches is not None:
+        yield
+        return
+    install(lines)
+    try:
+        yield
+    finally:
+        uninstall()
+
+
+def _patch() -> Patches:
+    _classes.take_statistics()
+    copyreg.pickle(_classes.StockHistoryBuffer, _checkpoints.reduce_history)
+    patches = Patches()
+    patches.replace_in_modules(
+        [
+            *_classes.PAIRS,
+            (mmengine.device.get_max_cuda_memory, _hooks.max_cuda_memory),
+            (mmengine.runner.loops._update_losses, _hooks.update_losses),
+        ]
+    )
+    methods: tuple[tuple[type[Any], str, Any], ...] = (
+        (RuntimeInfoHook, 'after_train_iter', _hooks.record_outputs),
+        (IterTimerHook, '_before_epoch', _hooks.begin_epoch),
+        (IterTimerHook, '_after_iter', _hooks.end_iteration),
+        (OptimWrapper, '_clip_grad', _hooks.clip_gradients),
+        (CheckpointLoader, 'load_checkpoint', classmethod(_checkpoints.load_checkpoint)),
+    )
+    for owner, name, method in methods:
+        patches.replace_attribute(owner, name, method)
+    patches.replace_attribute(ringmeter.MessageHub, '_instance_dict', _classes.MessageHub._instance_dict)
+    patches.replace_item(LOG_PROCESSORS.module_dict, 'LogProcessor', _classes.LogProcessor)
+    return patches
+
+
+def _stop_deferring() -> None:
+    global _deferral  # noqa: PLW0603
+    if _deferral is not None:
+        _lines.flush()
+        _deferral.undo()
+        _deferral = None

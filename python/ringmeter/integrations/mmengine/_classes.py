@@ -1,0 +1,107 @@
+"""ringmeter's classes in the place of mmengine's."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from abc import ABCMeta
+from typing import Any, ClassVar
+
+import mmengine.logging
+import mmengine.runner
+
+import ringmeter
+from ringmeter import _core
+
+from ._checkpoints import PATH, reduce_history, state_of
+
+_logger = logging.getLogger('ringmeter')
+
+# mmengine's own.
+StockHistoryBuffer: Any = mmengine.logging.HistoryBuffer
+StockMessageHub: Any = mmengine.logging.MessageHub
+StockLogProcessor: Any = mmengine.runner.LogProcessor
+
+
+class HistoryBuffer(ringmeter.HistoryBuffer, metaclass=ABCMeta):
+    """A :class:`ringmeter.HistoryBuffer` whose pickles load as mmengine's where there is no ringmeter."""
+
+    __module__ = PATH
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reduce_history(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        methods = state.get('statistics_methods', {})
+        callables = {name: method for name, method in methods.items() if callable(method)}
+        super().__setstate__(state | {'statistics_methods': callables})
+
+
+class MessageHub(ringmeter.MessageHub, metaclass=ABCMeta):
+    """A :class:`ringmeter.MessageHub` whose states load in mmengine's.
+
+    It knows the instances of mmengine's own class, and that knows its.
+    """
+
+    _history_class = HistoryBuffer
+    _instance_dict: ClassVar[dict[str, Any]]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return copies of everything that was recorded with ``resumed=True``, as mmengine does."""
+        histories = {
+            key: self._as_mmengine(buffer)
+            for key, buffer in self._log_scalars.items()
+            if self._resumed_keys.get(key, False)
+        }
+        infos = {
+            key: _copy_of(key, value)
+            for key, value in self._runtime_info.items()
+            if self._resumed_keys.get(key, False)
+        }
+        return {'log_scalars': histories, 'runtime_info': infos, 'resumed_keys': dict(self._resumed_keys)}
+
+    @staticmethod
+    def _as_mmengine(buffer: Any) -> Any:
+        """Return a copy of a history, of a class that mmengine knows."""
+        if not isinstance(buffer, ringmeter.HistoryBuffer) or type(buffer) not in _OURS:
+            return copy.deepcopy(buffer)  # the user's own
+        history = HistoryBuffer()
+        history.__setstate__(state_of(buffer))
+        return history
+
+
+def _copy_of(key: str, value: Any) -> Any:
+    try:
+        return copy.deepcopy(value)
+    except Exception:
+        _logger.warning('%r in message_hub cannot be copied: its state refers to the same object', key)
+        return value
+
+
+class LogProcessor(ringmeter.LogProcessor, metaclass=ABCMeta):
+    """A :class:`ringmeter.LogProcessor`."""
+
+
+_OURS = (HistoryBuffer, ringmeter.HistoryBuffer)
+PAIRS: list[tuple[Any, Any]] = [
+    (StockHistoryBuffer, HistoryBuffer),
+    (StockMessageHub, MessageHub),
+    (StockLogProcessor, LogProcessor),
+]
+for stock, ours in PAIRS:
+    ours.register(stock)  # instances that there are already pass where ours are asked for
+_core.add_history_class(HistoryBuffer)
+MessageHub._instance_dict = StockMessageHub._instance_dict
+
+
+def take_statistics() -> None:
+    """Let our histories know the statistics that the user has registered with mmengine's."""
+    for name, method in StockHistoryBuffer._statistics_methods.items():
+        if method is not vars(StockHistoryBuffer).get(name):
+            HistoryBuffer._statistics_methods[name] = method
+
+
+def keep_statistics() -> None:
+    """Let mmengine's histories know those that the user has registered with ours."""
+    for name, method in HistoryBuffer()._registered_statistics().items():
+        StockHistoryBuffer._statistics_methods.setdefault(name, method)

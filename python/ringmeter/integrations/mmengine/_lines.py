@@ -1,0 +1,133 @@
+"""LoggerHook's lines and records, written once their values have landed."""
+
+from __future__ import annotations
+
+import logging
+import time
+import weakref
+from collections.abc import Callable
+from functools import partial, wraps
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from mmengine.hooks import LoggerHook
+
+import ringmeter
+from ringmeter import ArgumentError, _core
+
+from ..._landing import HubAt, LandingQueue
+from ..._loop import View
+from ..._outputs import info_as_of
+
+Method = Callable[..., None]
+
+_logger = logging.getLogger('ringmeter')
+_queues: WeakKeyDictionary[LoggerHook, LandingQueue] = WeakKeyDictionary()
+
+
+def deferred_methods() -> dict[str, Method]:
+    """Return what to put in the place of the methods of ``LoggerHook``.
+
+    Its own methods still decide what to write and write it. Those for an iteration are called when the values
+    have landed, with a runner as it was; the others, when everything before them has been written.
+    """
+    after_iter = {
+        f'after_{mode}_iter': _defer(getattr(LoggerHook, f'after_{mode}_iter'), mode)
+        for mode in ('train', 'val', 'test')
+    }
+    flushing = {
+        name: _flush_before(getattr(LoggerHook, name))
+        for name in ('after_val_epoch', 'after_test_epoch', 'after_run')
+    }
+    return after_iter | flushing
+
+
+def flush() -> None:
+    """Write what still waits."""
+    for queue in list(_queues.values()):
+        queue.flush()
+
+
+def _queue_of(hook: LoggerHook) -> LandingQueue:
+    queue = _queues.get(hook)
+    if queue is None:
+        queue = _queues[hook] = LandingQueue()
+        weakref.finalize(hook, queue.flush_at_exit)
+    return queue
+
+
+def _defer(write: Method, mode: str) -> Method:
+    @wraps(write)
+    def after_iter(
+        self: LoggerHook, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        queue = _queue_of(self)
+        queue.run_landed()
+        if not _is_due(self, runner, batch_idx, mode):
+            return
+        is_ours = isinstance(runner.message_hub, ringmeter.MessageHub) and isinstance(
+            runner.log_processor, ringmeter.LogProcessor
+        )
+        if not is_ours:  # which could not tell how things stood
+            write(self, runner, batch_idx, data_batch, outputs)
+            return
+        if not _core.has_captures(runner.message_hub.log_scalars) and queue.is_clear():
+            write(self, runner, batch_idx, data_batch, outputs)
+            return
+        what = f'the line of iteration {batch_idx + 1} of {mode}'
+        queue.add(what, partial(_write_later, self, write, _as_it_is(runner), batch_idx, what))
+        if mode == 'train' and self.end_of_epoch(runner.train_dataloader, batch_idx):
+            queue.flush()
+
+    return after_iter
+
+
+def _is_due(hook: LoggerHook, runner: Any, batch_idx: int, mode: str) -> bool:
+    """Whether there may be something to write."""
+    if hook.every_n_inner_iters(batch_idx, hook.interval):
+        return True
+    return mode == 'train' and (
+        hook.every_n_train_iters(runner, hook.interval_exp_name)
+        or hook.end_of_epoch(runner.train_dataloader, batch_idx)
+    )
+
+
+def _as_it_is(runner: Any) -> View:
+    """Return a view of the runner that stays as it is now."""
+    names = ('iter', 'epoch', 'max_iters', 'max_epochs')
+    is_training = not (isinstance(runner._train_loop, dict) or runner._train_loop is None)
+    own = {name: getattr(runner, name) for name in names} if is_training else {}
+    return View(
+        runner, message_hub=HubAt(runner.message_hub), logger=_LoggerAt(runner.logger, time.time()), **own
+    )
+
+
+def _write_later(hook: LoggerHook, write: Method, runner: Any, batch_idx: int, what: str) -> None:
+    runner.message_hub.settle()
+    try:
+        write(hook, runner, batch_idx)
+    except ArgumentError as error:  # a short history no longer has the window
+        _logger.warning('%s is left out: %s', what, error)
+
+
+class _LoggerAt:
+    """A logger whose lines have the time of an earlier moment."""
+
+    def __init__(self, logger: logging.Logger, created: float) -> None:
+        self._logger = logger
+        self._created = created
+
+    def info(self, line: str) -> None:
+        info_as_of(self._logger, self._created, line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._logger, name)
+
+
+def _flush_before(write: Method) -> Method:
+    @wraps(write)
+    def after(self: LoggerHook, *args: Any, **kwargs: Any) -> None:
+        _queue_of(self).flush()
+        write(self, *args, **kwargs)
+
+    return after
