@@ -124,7 +124,7 @@ class HistoryBuffer(_core.History):
         Raises:
             KeyError: There is no statistic of that name.
         """
-        method = self._statistics_methods.get(method_name)
+        method = self._statistics_methods.get(method_name) or _OURS.get(method_name)
         if method is None:
             where = '' if self.key is None else f'series {self.key!r}: '
             known = ', '.join(sorted(self._statistics_methods))

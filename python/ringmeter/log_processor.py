@@ -73,7 +73,7 @@ class LogProcessor:
         self._rules: dict[tuple[str, bool], _Rules] = {}  # by mode and whether it stays in the names
         self._is_memory_shown: bool | None = None  # unknown until torch is loaded
         self._reported: dict[str, int] = {}  # position of each history at its last line
-        self._lost: dict[str | None, int] = {}  # replayed values of each history that were reported as lost
+        self._lost = _by_key(lost_replays())  # replayed values that are known to be lost, by key
         self._check_custom_cfg()
 
     # ---- lines ----
@@ -270,9 +270,7 @@ class LogProcessor:
 
     def _report_lost(self, replays: list[tuple[Any, int]]) -> None:
         """Warn of replays of CUDA graphs whose values were overwritten since the last line."""
-        lost: dict[str | None, int] = {}
-        for history, number in replays:
-            lost[history.key] = lost.get(history.key, 0) + number
+        lost = _by_key(replays)
         if lost != self._lost:
             new = {key: number - self._lost.get(key, 0) for key, number in lost.items()}
             text = ', '.join(f'{number} of {key!r}' for key, number in new.items() if number > 0)
@@ -389,6 +387,13 @@ def _check_window(window: Any, named: tuple[str, ...], what: str) -> None:
         raise ArgumentTypeError(f'{what} must be an int or one of {", ".join(named)}, got {window!r}')
     if window < 1:
         raise ArgumentError(f'{what} must be at least 1, got {window!r}')
+
+
+def _by_key(replays: list[tuple[Any, int]]) -> dict[str | None, int]:
+    numbers: dict[str | None, int] = {}
+    for history, number in replays:
+        numbers[history.key] = numbers.get(history.key, 0) + number
+    return numbers
 
 
 def _position(hub: Any, key: str, buffer: Any) -> int:

@@ -59,7 +59,7 @@ class MessageHub(_core.Hub, ManagerMixin):
         self._runtime_info = _as_dict('runtime_info', runtime_info)
         self._resumed_keys = _as_dict('resumed_keys', resumed_keys)
         for key, buffer in self._log_scalars.items():
-            if not isinstance(buffer, HistoryBuffer):
+            if not isinstance(buffer, HistoryBuffer | self._history_class):
                 raise ArgumentTypeError(f'log_scalars[{key!r}] must be a HistoryBuffer, got {buffer!r}')
         for key in self._resumed_keys:
             if key not in self._log_scalars and key not in self._runtime_info:

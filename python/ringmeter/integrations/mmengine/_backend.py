@@ -18,7 +18,7 @@ from mmengine.runner import CheckpointLoader
 import ringmeter
 from ringmeter import ArgumentError
 
-from . import _checkpoints, _classes, _hooks, _lines
+from . import _checkpoints, _classes, _hooks, _lines, _times
 from ._patches import Patches
 
 _logger = logging.getLogger('ringmeter')
@@ -29,20 +29,20 @@ _deferral: Patches | None = None  # while it is on with lines='deferred'
 def install(lines: str = 'now') -> None:
     """Let mmengine run on ringmeter, in this process, until :func:`uninstall`.
 
-    ``MessageHub``, ``HistoryBuffer`` and ``LogProcessor`` are ringmeter's from now on, in every module that has
-    imported them and in those that will. What waits for the device in ``RuntimeInfoHook``, ``IterTimerHook``,
-    ``OptimWrapper``, the loops of validation and the ``memory`` field waits no longer; with values on a CUDA
-    device, ``time`` is the time that passes there. Checkpoints are written and read as mmengine's, also under
-    ``torch.load(weights_only=True)``.
+    ``MessageHub``, ``HistoryBuffer`` and ``LogProcessor`` are ringmeter's from now on, in every module that
+    has imported them and in those that will. ``RuntimeInfoHook``, ``IterTimerHook``, ``OptimWrapper``, the
+    loops of validation and the ``memory`` field no longer wait for the device; with losses on a CUDA device,
+    ``time`` is the time that passes there. Checkpoints are mmengine's, and are loaded under
+    ``torch.load(weights_only=True)`` too.
 
     A ``Runner`` that was built before keeps the hub and the log processor that it has. ``MessageHub`` of
-    ringmeter and of mmengine share their instances meanwhile. Installing twice is the same as once; the second
-    time may change ``lines``.
+    ringmeter and of mmengine share their instances meanwhile. Installing twice is the same as once; the
+    second time may change ``lines``.
 
     Args:
-        lines: ``'now'``: a line waits for its values, as in mmengine. ``'deferred'``: ``LoggerHook`` writes lines
-            and records once their values have landed: the same, in the same order, and all of them by the end
-            of the epoch.
+        lines: ``'now'``: a line waits for its values, as in mmengine. ``'deferred'``: ``LoggerHook`` writes
+            lines and records once their values have landed: the same, in the same order, and all of them by
+            the end of the epoch.
 
     Raises:
         ArgumentError: ``lines`` is neither.
@@ -66,7 +66,7 @@ def install(lines: str = 'now') -> None:
 def uninstall() -> None:
     """Give mmengine back what it had. Nothing happens when the backend is not installed.
 
-    A ``Runner`` that was built meanwhile keeps the hub and the log processor that it has, and they go on working.
+    A ``Runner`` that was built meanwhile keeps the hub and the log processor that it has, and goes on.
     """
     global _patches  # noqa: PLW0603
     if _patches is None:
@@ -109,8 +109,9 @@ def _patch() -> Patches:
     )
     methods: tuple[tuple[type[Any], str, Any], ...] = (
         (RuntimeInfoHook, 'after_train_iter', _hooks.record_outputs),
-        (IterTimerHook, '_before_epoch', _hooks.begin_epoch),
-        (IterTimerHook, '_after_iter', _hooks.end_iteration),
+        (IterTimerHook, '_before_epoch', _times.before_epoch),
+        (IterTimerHook, '_after_epoch', _times.after_epoch),
+        (IterTimerHook, '_after_iter', _times.after_iter),
         (OptimWrapper, '_clip_grad', _hooks.clip_gradients),
         (CheckpointLoader, 'load_checkpoint', classmethod(_checkpoints.load_checkpoint)),
     )

@@ -21,7 +21,7 @@ import ringmeter
 from ..._state import saved_data
 
 PATH = 'mmengine.logging.history_buffer'  # the module in which pickle looks for the class
-_DEFAULTS = ('min', 'max', 'current', 'mean')
+DEFAULTS = ('min', 'max', 'current', 'mean')  # statistics that every history of mmengine's has
 
 
 def state_of(buffer: Any) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def state_of(buffer: Any) -> dict[str, Any]:
     else:
         own, methods = {}, buffer._statistics_methods
     # Those that every history has stay unnamed: pickle would look them up with getattr().
-    methods = {name: method for name, method in methods.items() if name not in _DEFAULTS}
+    methods = {name: method for name, method in methods.items() if name not in DEFAULTS}
     return {**buffer.__dict__, **own, 'statistics_methods': methods}
 
 
@@ -47,9 +47,11 @@ class _Reference:
 
 
 def _get_statistic(cls: Any, name: str) -> _Reference:
-    """What a checkpoint gets for ``getattr``, which mmengine's own histories ask for: their own statistics."""
-    if cls is not sys.modules[PATH].HistoryBuffer or name not in _DEFAULTS:
-        raise pickle.UnpicklingError(f'getattr() must be of a statistic of HistoryBuffer, got {cls!r}, {name!r}')
+    """What a checkpoint gets for ``getattr``: of mmengine's own, which look up their statistics with it."""
+    if cls is not sys.modules[PATH].HistoryBuffer or name not in DEFAULTS:
+        raise pickle.UnpicklingError(
+            f'getattr() must be of a statistic of HistoryBuffer, got {cls!r}, {name!r}'
+        )
     return _Reference()
 
 

@@ -13,7 +13,7 @@ import mmengine.runner
 import ringmeter
 from ringmeter import _core
 
-from ._checkpoints import PATH, reduce_history, state_of
+from ._checkpoints import DEFAULTS, PATH, reduce_history, state_of
 
 _logger = logging.getLogger('ringmeter')
 
@@ -28,6 +28,15 @@ class HistoryBuffer(ringmeter.HistoryBuffer, metaclass=ABCMeta):
 
     __module__ = PATH
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._set_default_statistics()
+
+    def _set_default_statistics(self) -> None:
+        """Let the dict of statistics have the four of mmengine, whatever became of it."""
+        for name in DEFAULTS:
+            self._statistics_methods.setdefault(name, getattr(ringmeter.HistoryBuffer, name))
+
     def __reduce__(self) -> tuple[Any, ...]:
         return reduce_history(self)
 
@@ -35,6 +44,7 @@ class HistoryBuffer(ringmeter.HistoryBuffer, metaclass=ABCMeta):
         methods = state.get('statistics_methods', {})
         callables = {name: method for name, method in methods.items() if callable(method)}
         super().__setstate__(state | {'statistics_methods': callables})
+        self._set_default_statistics()
 
 
 class MessageHub(ringmeter.MessageHub, metaclass=ABCMeta):
