@@ -97,9 +97,7 @@ class LogProcessor:
         if self.log_with_hierarchy:  # where mean_pattern sees the mode, the rates may differ
             prefix = f'{mode}/'
             shown |= {key.removeprefix(prefix): value for key, value in tag.items() if key.endswith('lr')}
-        if mode == 'train' and (
-            custom_cfg or self.window_size == 'interval'
-        ):  # the others show it at their end
+        if mode == 'train' and self._has_interval(custom_cfg):  # the others are reported at their end
             self._mark_reported(runner, mode)
         is_built = _is_built(runner._train_loop)
         epoch = max_epochs = None
@@ -185,35 +183,29 @@ class LogProcessor:
             custom_cfg = [*({'data_src': key} | every_mean for key in means), *custom_cfg]
         else:
             tag = collect_scalars(buffers, rules, self.window_size, positions)
+        prefix = f'{mode}/'
         for cfg in custom_cfg:
-            self._apply(cfg, hub, f'{mode}/', reserve_prefix, tag)
+            arguments = cfg.copy()
+            source = arguments.pop('data_src')
+            name = arguments.pop('log_name', source)
+            buffer = buffers.get(prefix + source)
+            if buffer is not None:
+                name = prefix + name if reserve_prefix else name
+                self._apply(arguments, hub, prefix + source, buffer, name, tag)
         return tag
 
     def _apply(
-        self,
-        cfg: dict[str, Any],
-        hub: Any,
-        prefix: str,
-        reserve_prefix: bool,
-        tag: dict[str, Any],
+        self, arguments: dict[str, Any], hub: Any, key: str, buffer: Any, name: str, tag: dict[str, Any]
     ) -> None:
         """Put what a rule asks for into the record."""
-        arguments = dict(cfg)
-        source = arguments.pop('data_src')
-        name = arguments.pop('log_name', source)
-        if reserve_prefix:
-            name = prefix + name
-        key = prefix + source
-        buffer = hub.log_scalars.get(key)
-        if buffer is None:
-            return
-        position = _position(hub, key, buffer)
-        if position == 0 and isinstance(buffer, HistoryBuffer):
-            return
-        if hasattr(hub, 'positions') and isinstance(buffer, HistoryBuffer):
-            arguments['at'] = position
+        if isinstance(buffer, HistoryBuffer):
+            position = _position(hub, key, buffer)
+            if position == 0:
+                return
+            if hasattr(hub, 'positions'):
+                arguments['at'] = position
         if arguments.get('window_size') == 'interval':
-            arguments['window_size'] = self._not_reported(position, key)
+            arguments['window_size'] = self._not_reported(_position(hub, key, buffer), key)
             if arguments['window_size'] == 0:
                 tag.pop(name, None)
                 return
@@ -224,6 +216,10 @@ class LogProcessor:
         start = 0 if self.log_with_hierarchy else len(prefix)
         infos = runner.message_hub.runtime_info
         return {key[start:]: value for key, value in infos.items() if key.startswith(prefix)}
+
+    def _has_interval(self, custom_cfg: list[dict[str, Any]]) -> bool:
+        windows = [cfg.get('window_size') for cfg in custom_cfg]
+        return self.window_size == 'interval' or 'interval' in windows
 
     def _not_reported(self, position: int, key: str) -> int:
         """Number of entries since the last line; all of them when the history was replaced."""
@@ -289,7 +285,7 @@ class LogProcessor:
             for required in ('data_src', 'method_name'):
                 if required not in cfg:
                     raise ArgumentError(f'custom_cfg: each rule must have a {required!r}, got {cfg!r}')
-            _check_window(cfg.get('window_size'), named, f'custom_cfg for {cfg["data_src"]!r}: window_size')
+            _check_window(cfg.get('window_size'), named, 'custom_cfg for %r: window_size', cfg['data_src'])
             if cfg['method_name'] not in HistoryBuffer._statistics_methods:
                 _logger.warning(
                     'custom_cfg for %r: there is no statistic %r yet', cfg['data_src'], cfg['method_name']
@@ -306,12 +302,12 @@ class LogProcessor:
         parsed = []
         for cfg in self.custom_cfg if custom_cfg is None else custom_cfg:
             window = cfg.get('window_size')
-            _check_window(window, _NAMED_WINDOWS, f'custom_cfg for {cfg["data_src"]!r}: window_size')
             if window == 'epoch':
                 parsed.append(cfg | {'window_size': batch_idx + 1})
             elif window == 'global':
                 parsed.append(cfg | {'window_size': runner.iter + 1})
-            else:
+            else:  # may have been changed since the rules were checked
+                _check_window(window, _NAMED_WINDOWS, 'custom_cfg for %r: window_size', cfg['data_src'])
                 parsed.append(cfg)
         return parsed
 
@@ -378,9 +374,10 @@ class _Rules(dict[str, 'tuple[str, bool] | None']):
         return rule
 
 
-def _check_window(window: Any, named: tuple[str, ...], what: str) -> None:
-    if window is None or (isinstance(window, str) and window in named):
+def _check_window(window: Any, named: tuple[str, ...], what: str, *names: str) -> None:
+    if window is None or (isinstance(window, int) and window >= 1) or window in named:
         return
+    what = what % names
     if isinstance(window, str):
         raise ArgumentError(f'{what} must be an int or one of {", ".join(named)}, got {window!r}')
     if not isinstance(window, int):

@@ -14,6 +14,7 @@ from mmengine.hooks import IterTimerHook, LoggerHook, RuntimeInfoHook
 from mmengine.optim import OptimWrapper
 from mmengine.registry import LOG_PROCESSORS
 from mmengine.runner import CheckpointLoader
+from mmengine.visualization import LocalVisBackend
 
 import ringmeter
 from ringmeter import ArgumentError
@@ -113,6 +114,7 @@ def _patch() -> Patches:
         (IterTimerHook, '_after_epoch', _times.after_epoch),
         (IterTimerHook, '_after_iter', _times.after_iter),
         (OptimWrapper, '_clip_grad', _hooks.clip_gradients),
+        (LocalVisBackend, 'add_scalars', _hooks.add_record),
         (CheckpointLoader, 'load_checkpoint', classmethod(_checkpoints.load_checkpoint)),
     )
     for owner, name, method in methods:

@@ -70,6 +70,11 @@ class MessageHub(ringmeter.MessageHub, metaclass=ABCMeta):
         }
         return {'log_scalars': histories, 'runtime_info': infos, 'resumed_keys': dict(self._resumed_keys)}
 
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        state.pop('_clock', None)  # of this process
+        return state
+
     @staticmethod
     def _as_mmengine(buffer: Any) -> Any:
         """Return a copy of a history, of a class that mmengine knows."""

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
+from mmengine.fileio import dump
 from mmengine.hooks import RuntimeInfoHook
 from mmengine.structures import BaseDataElement
+from mmengine.visualization.vis_backend import force_init_env
 
 import ringmeter
-from ringmeter import ScalarError
+from ringmeter import ArgumentError, ArgumentTypeError, ScalarError
 
 from ._classes import HistoryBuffer
-from ._times import clock_of
+from ._clock import clock_of
 
 _logger = logging.getLogger('ringmeter')
 _reported: set[str] = set()  # keys of outputs that were no scalars
@@ -78,6 +81,26 @@ def update_losses(outputs: list[Any], losses: dict[str, Any]) -> tuple[list[Any]
             for value in values:
                 _record_or_warn(name, partial(losses[name].update, value))
     return outputs[:-1], losses
+
+
+@force_init_env  # type: ignore[untyped-decorator]
+def add_record(
+    self: Any, scalar_dict: dict[str, Any], step: int = 0, file_path: str | None = None, **_: Any
+) -> None:
+    """Append a record to the file of all scalars, and to another: made into text once, written at once."""
+    if not isinstance(scalar_dict, dict):
+        raise ArgumentTypeError(f'scalar_dict must be a dict, got {scalar_dict!r}')
+    paths = [self._scalar_save_file]
+    if file_path is not None:
+        paths.insert(0, os.path.join(self._save_dir, file_path))  # noqa: PTH118
+        if not file_path.endswith('.json') or paths[0] == paths[1]:
+            raise ArgumentError(
+                f'file_path must end with .json, and not be that of all scalars, got {file_path!r}'
+            )
+    text = dump({**scalar_dict, 'step': scalar_dict.get('step', step)}, file_format='json') + '\n'
+    for path in paths:
+        with open(path, 'a') as file:  # noqa: PTH123  Path takes as long as the rest
+            file.write(text)
 
 
 def max_cuda_memory(device: Any = None) -> int:
