@@ -641,3 +641,34 @@ def test_example_runs(tmp_path):
     assert done.returncode == 0, done.stderr
     assert 'Epoch(train) [1][10/25]  lr: 5.0000e-02' in done.stdout
     assert 'Epoch(val) [1][4/4]    accuracy: 0.' in done.stdout
+
+
+def test_learning_rates_that_are_no_dict_are_an_error():
+    backend.install()
+    wrapper = types.SimpleNamespace(get_lr=lambda: [0.1])
+    runner = types.SimpleNamespace(
+        message_hub=mmengine.logging.MessageHub('rates'), optim_wrapper=wrapper, iter=3
+    )
+    with pytest.raises(
+        rm.ArgumentTypeError, match=r'get_lr\(\) must return a dict of learning rates .* got \[0.1\]'
+    ):
+        mmengine.hooks.RuntimeInfoHook().before_train_iter(runner, 0)
+
+
+def test_record_goes_to_both_files_as_before(tmp_path):
+    record = {'loss': np.float64(0.1), 'count': np.int64(3), 'array': np.ones(2), 'text': 'a'}
+    for name in ('stock', 'ours'):
+        if name == 'ours':
+            backend.install()
+        writer = mmengine.visualization.LocalVisBackend(str(tmp_path / name))
+        writer.add_scalars(record, step=7, file_path='more.json')
+        writer.add_scalars({'step': 3})
+        with pytest.raises(AssertionError, match='file_path must end with .json' if name == 'ours' else ''):
+            writer.add_scalars(record, file_path='more.txt')
+        with pytest.raises(
+            AssertionError, match='scalar_dict must be a dict, got 1' if name == 'ours' else ''
+        ):
+            writer.add_scalars(1)
+    for file in ('scalars.json', 'more.json'):
+        assert (tmp_path / 'ours' / file).read_text() == (tmp_path / 'stock' / file).read_text()
+    assert 'step' not in record

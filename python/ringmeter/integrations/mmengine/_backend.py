@@ -109,7 +109,9 @@ def _patch() -> Patches:
         ]
     )
     methods: tuple[tuple[type[Any], str, Any], ...] = (
+        (RuntimeInfoHook, 'before_train_iter', _hooks.record_rates),
         (RuntimeInfoHook, 'after_train_iter', _hooks.record_outputs),
+        (LoggerHook, 'after_train_iter', _lines.when_due(LoggerHook.after_train_iter)),
         (IterTimerHook, '_before_epoch', _times.before_epoch),
         (IterTimerHook, '_after_epoch', _times.after_epoch),
         (IterTimerHook, '_after_iter', _times.after_iter),

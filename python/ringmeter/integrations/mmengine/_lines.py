@@ -18,6 +18,7 @@ from ringmeter import ArgumentError, _core
 from ..._landing import HubAt, LandingQueue
 from ..._loop import View
 from ..._outputs import info_as_of
+from ._hooks import loop_of
 
 Method = Callable[..., None]
 
@@ -40,6 +41,19 @@ def deferred_methods() -> dict[str, Method]:
         for name in ('after_val_epoch', 'after_test_epoch', 'after_run')
     }
     return after_iter | flushing
+
+
+def when_due(write: Method) -> Method:
+    """Return the method for an iteration of training that asks the runner for little unless a line is due."""
+
+    @wraps(write)
+    def after_iter(
+        self: LoggerHook, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        if _is_due(self, runner, batch_idx, 'train'):
+            write(self, runner, batch_idx, data_batch, outputs)
+
+    return after_iter
 
 
 def flush() -> None:
@@ -84,12 +98,14 @@ def _defer(write: Method, mode: str) -> Method:
 
 def _is_due(hook: LoggerHook, runner: Any, batch_idx: int, mode: str) -> bool:
     """Whether there may be something to write."""
-    if hook.every_n_inner_iters(batch_idx, hook.interval):
+    if (batch_idx + 1) % hook.interval == 0:
         return True
-    return mode == 'train' and (
-        hook.every_n_train_iters(runner, hook.interval_exp_name)
-        or hook.end_of_epoch(runner.train_dataloader, batch_idx)
-    )
+    if mode != 'train':
+        return False
+    loop = loop_of(runner)
+    if (loop.iter + 1) % hook.interval_exp_name == 0:
+        return True
+    return batch_idx + 1 == len(runner.train_dataloader if loop is runner else loop.dataloader)
 
 
 def _as_it_is(runner: Any) -> View:

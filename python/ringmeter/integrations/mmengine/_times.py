@@ -9,6 +9,7 @@ from mmengine.hooks import IterTimerHook, iter_timer_hook
 import ringmeter
 
 from ._clock import clock_of
+from ._hooks import loop_of
 
 
 def before_epoch(self: IterTimerHook, runner: Any, mode: str = 'train') -> None:
@@ -43,9 +44,10 @@ def after_iter(
         hub.update_scalar(f'{mode}/time', seconds)
     if mode == 'train':
         self.time_sec_tot += seconds
-        iteration = runner.iter  # a property that costs a microsecond
+        loop = loop_of(runner)
+        iteration = loop.iter
         seconds_each = self.time_sec_tot / (iteration - self.start_iter + 1)
-        hub.update_info('eta', seconds_each * (runner.max_iters - iteration - 1))
+        hub.update_info('eta', seconds_each * (loop.max_iters - iteration - 1))
     else:
         self.time_sec_test_val += seconds
         loader = runner.val_dataloader if mode == 'val' else runner.test_dataloader
