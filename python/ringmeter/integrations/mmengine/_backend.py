@@ -101,13 +101,10 @@ def _patch() -> Patches:
     _classes.take_statistics()
     copyreg.pickle(_classes.StockHistoryBuffer, _checkpoints.reduce_history)
     patches = Patches()
-    patches.replace_in_modules(
-        [
-            *_classes.PAIRS,
-            (mmengine.device.get_max_cuda_memory, _hooks.max_cuda_memory),
-            (mmengine.runner.loops._update_losses, _hooks.update_losses),
-        ]
-    )
+    pairs = [*_classes.PAIRS, (mmengine.device.get_max_cuda_memory, _hooks.max_cuda_memory)]
+    if hasattr(mmengine.runner.loops, '_update_losses'):  # losses of validation: since 0.10.5
+        pairs.append((mmengine.runner.loops._update_losses, _hooks.update_losses))
+    patches.replace_in_modules(pairs)
     methods: tuple[tuple[type[Any], str, Any], ...] = (
         (RuntimeInfoHook, 'before_train_iter', _hooks.record_rates),
         (RuntimeInfoHook, 'after_train_iter', _hooks.record_outputs),
