@@ -132,6 +132,40 @@ def test_lines_that_still_wait_come_before_those_of_validation(cuda, stream):
     assert [line[:12] for line in runner.lines] == ['Epoch(train)', 'Epoch(val) [']
 
 
+def test_end_of_a_run_writes_what_still_waits(cuda, stream):
+    backend.install('deferred')
+    runner = Runner(window_size=2)
+    hooks = make_hooks(interval=5)
+    hooks[2].out_dir = None
+    cuda.pause(stream)
+    for batch_idx in train(runner, hooks, lambda i: {'loss': cuda.FakeCudaTensor(float(i))}):
+        if batch_idx == 4:
+            break
+    assert runner.lines == []
+    cuda.pause(stream, False)
+    hooks[2].after_run(runner)
+    assert len(runner.lines) == 1
+
+
+def test_line_whose_window_has_left_a_short_history_is_left_out(cuda, stream, caplog):
+    backend.install('deferred')
+    runner = Runner(window_size=2)
+    runner.message_hub._log_scalars['train/short'] = mmengine.logging.HistoryBuffer(max_length=2)
+    runner.message_hub.update_scalar('train/short', 1.0)
+    cuda.pause(stream)
+    hooks = make_hooks(interval=4)
+    for batch_idx in train(runner, hooks, lambda i: {'loss': cuda.FakeCudaTensor(float(i))}):
+        if batch_idx == 3:
+            for value in range(3000):
+                runner.message_hub.update_scalar('train/short', float(value))
+            break
+    cuda.pause(stream, False)
+    with caplog.at_level(logging.WARNING, 'ringmeter'):
+        hooks[2].after_run(runner)
+    assert runner.lines == []
+    assert "the line of iteration 4 of train is left out: series 'train/short': at must be" in caplog.text
+
+
 def test_uninstalling_writes_what_still_waits(cuda, stream):
     backend.install('deferred')
     runner = Runner(window_size=2)

@@ -21,6 +21,7 @@ import ringmeter
 from ..._state import saved_data
 
 PATH = 'mmengine.logging.history_buffer'  # the module in which pickle looks for the class
+_TORCH = tuple(int(part) for part in torch.__version__.split('.')[:2])
 DEFAULTS = ('min', 'max', 'current', 'mean')  # statistics that every history of mmengine's has
 
 
@@ -81,7 +82,7 @@ def histories_are_safe() -> Iterator[None]:
     Nothing that it lets through can do more than make one. A statistic that a checkpoint names must have been
     registered here.
     """
-    if not hasattr(torch.serialization, 'safe_globals'):  # before torch 2.5, where the default is another
+    if _TORCH < (2, 6):  # where weights_only is not the default, and names cannot be given
         yield
         return
     known = {name for _, name in map(_named, torch.serialization.get_safe_globals())}
