@@ -156,7 +156,7 @@ def test_line_whose_window_has_left_a_short_history_is_left_out(cuda, stream, ca
     hooks = make_hooks(interval=4)
     for batch_idx in train(runner, hooks, lambda i: {'loss': cuda.FakeCudaTensor(float(i))}):
         if batch_idx == 3:
-            for value in range(3000):
+            for value in range(10_000):
                 runner.message_hub.update_scalar('train/short', float(value))
             break
     cuda.pause(stream, False)
