@@ -85,7 +85,7 @@ class Goal:
 
 @dataclass
 class Row:
-    """One line of the table. ``unit`` is ``'s'`` (for a call), ``'B'``, ``'updates'`` or ``'ulp'``."""
+    """A line of the table. ``unit`` is ``'s'`` (for a call), ``'B'``, ``'%'``, ``'updates'`` or ``'ulp'``."""
 
     topic: str
     title: str

@@ -17,6 +17,7 @@ from typing import Any
 
 import rows_device
 import rows_exact
+import rows_lightning
 import rows_line
 import rows_mmengine
 import rows_process
@@ -26,10 +27,19 @@ import table
 from harness import Row, Settings
 
 HERE = Path(__file__).parent
-PACKAGES = ('ringmeter', 'numpy', 'torch', 'mmengine', 'fvcore', 'torchmetrics')
+PACKAGES = ('ringmeter', 'numpy', 'torch', 'mmengine', 'fvcore', 'torchmetrics', 'lightning')
 QUIET = 0.5  # load average of a machine that does nothing else
 # Those of the device last: from then on, every read looks for what has landed.
-TOPICS = (rows_update, rows_query, rows_line, rows_exact, rows_process, rows_mmengine, rows_device)
+TOPICS = (
+    rows_update,
+    rows_query,
+    rows_line,
+    rows_exact,
+    rows_process,
+    rows_mmengine,
+    rows_lightning,
+    rows_device,
+)
 
 
 def main() -> None:

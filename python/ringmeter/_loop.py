@@ -65,7 +65,7 @@ class View:
 
 
 class EpochHub:
-    """A hub for the line at the end of an evaluation, that knows only that epoch.
+    """A hub for the line at the end of an evaluation, that knows only that epoch, whenever it is asked.
 
     There every scalar that was logged batch by batch shows its mean over the epoch, and one that was not
     logged in it is left out.
@@ -74,30 +74,30 @@ class EpochHub:
     def __init__(
         self, hub: MessageHub, mode: str, starts: Mapping[str, int], ends: Mapping[str, int]
     ) -> None:
-        self.runtime_info = hub.runtime_info
+        self.runtime_info = dict(hub.runtime_info)
         self.log_scalars = {
-            key: EpochBuffer(hub.log_scalars[key], end - starts.get(key, 0))
+            key: EpochBuffer(hub.log_scalars[key], end - starts.get(key, 0), end)
             for key, end in ends.items()
             if key.startswith(f'{mode}/') and end > starts.get(key, 0)
         }
 
 
 class EpochBuffer:
-    """A history of which only the newest entries count."""
+    """A history as of a position, of which only the newest entries count."""
 
-    def __init__(self, buffer: HistoryBuffer, size: int) -> None:
+    def __init__(self, buffer: HistoryBuffer, size: int, position: int) -> None:
         self._buffer = buffer
         self.size = size  # entries that count
-        self.position = buffer.position
+        self.position = position
 
     def current(self) -> Any:
-        return self._buffer.mean(self.size)
+        return self._buffer.mean(self.size, at=self.position)
 
     def mean(self, _: Any = None) -> Any:
-        return self._buffer.mean(self.size)
+        return self._buffer.mean(self.size, at=self.position)
 
     def nan_count(self, _: Any = None, at: Any = None) -> int:  # noqa: ARG002
-        return self._buffer.nan_count(self.size)
+        return self._buffer.nan_count(self.size, at=self.position)
 
     def statistics(self, method_name: str, **kwargs: Any) -> Any:
-        return self._buffer.statistics(method_name, **kwargs)
+        return self._buffer.statistics(method_name, at=self.position, **kwargs)

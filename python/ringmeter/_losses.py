@@ -12,9 +12,10 @@ from ._scalars import as_number
 class Keys(dict[str, str]):
     """The keys of a mode by the names of its scalars."""
 
-    def __init__(self, mode: str) -> None:
+    def __init__(self, mode: str, suffix: str = '') -> None:
         super().__init__()
         self._mode = mode
+        self._suffix = suffix
         self._losses: set[str] = set()
 
     def __missing__(self, name: str) -> str:
@@ -22,7 +23,7 @@ class Keys(dict[str, str]):
             raise ArgumentTypeError(f'names of scalars must be of type str, got {name!r}')
         if 'loss' in name:
             self._losses.add(name)
-        key = self[name] = f'{self._mode}/{name}'
+        key = self[name] = f'{self._mode}/{name}{self._suffix}'
         return key
 
     def have_losses(self, scalars: Mapping[str, Any]) -> bool:

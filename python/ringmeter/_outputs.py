@@ -132,12 +132,13 @@ class LineWriter:
         except Exception as error:
             if sink not in self._failed:
                 self._failed.append(sink)
-                self._logger.warning('%s failed, its records are lost: %r', type(sink).__name__, error)
+                self._logger.warning('%s failed, its records are lost: %r', sink, error)
 
 
 def _with_mode(tag: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Return the numbers of a record, as Python's own, by names that have the mode."""
     return {
-        name if name.startswith(prefix) else prefix + name: value
+        name if name.startswith(prefix) else prefix + name: value.item() if hasattr(value, 'item') else value
         for name, value in tag.items()
         if isinstance(value, Real) and name not in ('epoch', 'iter', 'step')
     }

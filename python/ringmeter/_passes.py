@@ -11,7 +11,9 @@ A trainer that calls back makes one where a loop begins, and hands it what follo
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ._errors import ArgumentError
@@ -42,9 +44,9 @@ class Pass:
         self.keys = Keys(loop.mode)  # of the names that meter.log() gets
         self.accumulates = False
         self.is_open = False  # an iteration
+        self.loop = loop
+        self.done = done
         self._meter = meter
-        self._loop = loop
-        self._done = done
         self._micro_batches = MicroBatches()
         self._infos = meter.message_hub.runtime_info
         meter._enter(self)
@@ -95,7 +97,7 @@ class Pass:
             self._timer.record(self._micro_batches.take())
         goes_on = self._end_iteration(self._timer.end_iteration(), step)
         self.is_open = False
-        self._done += 1
+        self.done += 1
         if self._meter._lines is not None:
             self._meter._lines.write_landed()
         return goes_on
@@ -139,10 +141,11 @@ class TrainPass(Pass):
             max_iters=meter.max_iters,
         )
 
-    def end(self) -> None:
-        """All of its batches were there: write its lines and count the epoch."""
+    def end(self, waits: bool = True) -> None:
+        """All of its batches were there: count the epoch, and write its lines if this may wait for them."""
         self.close()
-        self._meter.flush()
+        if waits:
+            self._meter.flush()
         self._meter.epoch += 1
 
     def leave(self) -> None:
@@ -162,12 +165,12 @@ class TrainPass(Pass):
             self._infos['eta'] = meter._seconds / meter._timed * max(0, meter.max_iters - meter.iter - 1)
         meter._look_for_nans('train', meter.iter + 1)
         if self._is_due():
-            meter._write_line(meter, self._done, 'train', meter.iter + 1 if step is None else step)
+            meter._write_line(meter, self.done, 'train', meter.iter + 1 if step is None else step)
         meter.iter += 1
         return meter.max_epochs is not None or meter.max_iters is None or meter.iter < meter.max_iters
 
     def _is_due(self) -> bool:
-        interval, done, size = self._meter.interval, self._done + 1, self._loop.size
+        interval, done, size = self._meter.interval, self.done + 1, self.loop.size
         if not self._meter.log_processor.by_epoch:
             return (self._meter.iter + 1) % interval == 0
         # As mmengine's LoggerHook: an epoch with no other line has one at its end.
@@ -187,6 +190,7 @@ class EvaluationPass(Pass):
     def __init__(self, meter: LoopLogger, loop: Loop, step: int | None = None) -> None:
         self._starts = settled_positions(meter.message_hub)
         super().__init__(meter, loop)
+        setattr(meter, f'{self.mode}_loop', loop)
         # Inside of training: of the epoch and the iteration that it is in.
         self._runner = View(meter, epoch=meter.epoch + (self._outer is not None))
         self._iter = meter.iter + (self._outer is not None and self._outer.is_open)
@@ -194,24 +198,34 @@ class EvaluationPass(Pass):
         self._seconds = 0.0
         self._set_infos(loop.size is not None)
 
-    def end(self) -> None:
-        """All of its batches were there: write its line."""
+    def end(self, waits: bool = True) -> None:
+        """All of its batches were there: write its line, or put it off until its values have landed."""
         meter = self._meter
         self.close()
-        meter.flush()
+        if waits:
+            meter.flush()
         if meter._is_silent:
             return
-        self._loop.size = self._loop.size or self._done
-        hub = EpochHub(meter.message_hub, self.mode, self._starts, settled_positions(meter.message_hub))
-        tag, line = meter.log_processor.get_log_after_epoch(
-            View(self._runner, message_hub=hub),
-            self._loop.size - 1,
-            self.mode,
-            with_non_scalar=self.mode == 'test',
+        self.loop.size = self.done
+        ends = settled_positions(meter.message_hub)
+        hub = EpochHub(meter.message_hub, self.mode, self._starts, ends)
+        now = {'message_hub': hub, 'iter': meter.iter, f'{self.mode}_loop': self.loop}
+        make = partial(self._make_line, View(self._runner, **now))
+        write = partial(meter._writer.write, mode=self.mode, step=self._step)
+        if waits or meter._lines is None:
+            write(*make())
+        else:
+            meter._lines._put_off(f'the line of {self.mode}', make, partial(write, created=time.time()))
+            meter._lines.write_landed()
+
+    def _make_line(self, runner: Any) -> tuple[dict[str, Any], str]:
+        processor, batch_idx = self._meter.log_processor, self.done - 1
+        tag, line = processor.get_log_after_epoch(
+            runner, batch_idx, self.mode, with_non_scalar=self.mode == 'test'
         )
-        if meter.log_processor.by_epoch:
-            tag.setdefault('step', self._runner.epoch)  # in the file, as mmengine has it
-        meter._writer.write(tag, line, self.mode, self._step)
+        if processor.by_epoch:
+            tag.setdefault('step', runner.epoch)  # in the file, as mmengine has it
+        return tag, line
 
     def leave(self) -> None:
         """It is left in an iteration, which has no line."""
@@ -219,12 +233,12 @@ class EvaluationPass(Pass):
 
     def _end_iteration(self, seconds: float, step: int | None) -> bool:  # noqa: ARG002
         self._seconds += seconds
-        done, size = self._done + 1, self._loop.size
+        done, size = self.done + 1, self.loop.size
         if size is not None:
             self._infos['eta'] = self._seconds / done * max(0, size - done)
         self._meter._look_for_nans(self.mode, self._iter)
         if done % self._meter.interval == 0:
-            self._meter._write_line(self._runner, self._done, self.mode)
+            self._meter._write_line(self._runner, self.done, self.mode)
         return True
 
 
@@ -250,7 +264,7 @@ class TrialPass(Pass):
     def end_batch(self, ends_iteration: bool = True, step: int | None = None) -> bool:  # noqa: ARG002
         return True
 
-    def end(self) -> None:
+    def end(self, waits: bool = True) -> None:  # noqa: ARG002
         self.close()
 
     def close(self) -> None:

@@ -67,12 +67,21 @@ class DeferredLines:
         own = {name: getattr(runner, name) for name in names if hasattr(runner, name)}
         view = View(runner, message_hub=hub, **own)
 
-        what = f'the line of iteration {batch_idx + 1} of {mode}'
-
-        def write_later() -> None:
+        def make_later() -> tuple[dict[str, Any], str]:
             hub.settle()
+            return make(view, batch_idx, mode)
+
+        self._put_off(f'the line of iteration {batch_idx + 1} of {mode}', make_later, write)
+
+    def _put_off(
+        self,
+        what: str,
+        make: Callable[[], tuple[dict[str, Any], str]],
+        write: Callable[[dict[str, Any], str], None],
+    ) -> None:
+        def write_later() -> None:
             try:
-                tag, line = make(view, batch_idx, mode)
+                tag, line = make()
             except ArgumentError as error:  # a short history no longer has the window
                 _logger.warning('%s is left out: %s', what, error)
             else:

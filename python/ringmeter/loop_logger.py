@@ -194,13 +194,11 @@ class LoopLogger:
         holds then (a progress bar does) runs until the loop around it goes on. Takes the same arguments as
         :meth:`train`.
         """
-        self.val_loop = Loop.over('val', dataloader, length, needs_length=True)
-        return self._evaluate(self.val_loop, dataloader)
+        return self._evaluate(Loop.over('val', dataloader, length, needs_length=True), dataloader)
 
     def test(self, dataloader: Iterable[Batch], length: int | None = None) -> Iterator[Batch]:
         """Iterate over the batches of a test, as :meth:`val`."""
-        self.test_loop = Loop.over('test', dataloader, length, needs_length=True)
-        return self._evaluate(self.test_loop, dataloader)
+        return self._evaluate(Loop.over('test', dataloader, length, needs_length=True), dataloader)
 
     def log(self, values: Mapping[str, Any] | None = None, /, **more: Any) -> Any:
         """Record scalars of the running loop (outside of one: of training), and return the sum of the losses.
@@ -314,14 +312,10 @@ class LoopLogger:
     def _start_run(
         self, optimizer: Any, epoch: int, iters: int, max_epochs: int | None, max_iters: int | None
     ) -> None:
-        """Take what a trainer says about the run that begins, or goes on: its limits are None if not known.
-
-        The lines count epochs as long as there is a limit to them.
-        """
+        """Take what a trainer says about the run that begins, or goes on: limits are None if not known."""
         self._rates = LearningRates(optimizer)
         self.epoch, self.iter = epoch, iters
         self.max_epochs, self.max_iters = max_epochs, max_iters
-        self.log_processor.by_epoch = max_epochs is not None
         self._running.clear()
         self._has_left = False
 

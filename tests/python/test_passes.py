@@ -66,8 +66,7 @@ def test_events_give_the_lines_of_the_generators(written, clock):
             running.begin_batch()
             meters[1].log(loss=batch)
             if batch == 3.0:
-                meters[1].val_loop = Loop('val', 2)
-                evaluation = EvaluationPass(meters[1], meters[1].val_loop)
+                evaluation = EvaluationPass(meters[1], Loop('val', 2))
                 for each in (0.5, 0.7):
                     evaluation.begin_batch()
                     meters[1].log(accuracy=each)
@@ -164,11 +163,11 @@ def test_lines_count_iterations_when_the_number_of_batches_is_not_known(written)
     logger, texts = written
     meter = rm.LoopLogger(max_epochs=1, interval=2, logger=logger)
     meter._start_run(None, epoch=0, iters=0, max_epochs=None, max_iters=None)
+    meter.log_processor.by_epoch = False
     running = TrainPass(meter, Loop('train', None))
     train(running, [1.0, 2.0, 3.0, 4.0])
     running.end()
-    meter.val_loop = Loop('val', None)
-    evaluation = EvaluationPass(meter, meter.val_loop)
+    evaluation = EvaluationPass(meter, Loop('val', None))
     for accuracy in (0.25, 0.5, 0.75):
         evaluation.begin_batch()
         meter.log(accuracy=accuracy)
@@ -231,8 +230,7 @@ def test_sinks_get_the_records_with_modes_and_the_steps_of_the_trainer(tmp_path)
     meter._writer.sinks.append(sink)
     running = TrainPass(meter, Loop('train', 2))
     train(running, [1.0, 2.0], step=20)
-    meter.val_loop = Loop('val', 1)
-    evaluation = EvaluationPass(meter, meter.val_loop, step=20)
+    evaluation = EvaluationPass(meter, Loop('val', 1), step=20)
     evaluation.begin_batch()
     meter.log(accuracy=0.5)
     evaluation.end_batch()
@@ -253,13 +251,16 @@ def test_sink_that_raises_is_reported_once_and_training_goes_on(written):
         def add_scalars(self, scalars, step):
             raise OSError(28, 'No space left')
 
+        def __str__(self):
+            return 'Board'
+
     meter = rm.LoopLogger(max_epochs=1, interval=1, logger=logger)
     sink = Sink()
     meter._writer.sinks += [Broken(), sink]
     train(TrainPass(meter, Loop('train', 3)), [1.0, 2.0, 3.0])
     meter.flush()
     failures = [text for text in texts if 'failed' in text]
-    assert failures == ["Broken failed, its records are lost: OSError(28, 'No space left')"]
+    assert failures == ["Board failed, its records are lost: OSError(28, 'No space left')"]
     assert [step for step, _ in sink.records] == [1, 2, 3]
 
 

@@ -1,0 +1,61 @@
+"""Progress bars of Lightning that do not wait for a device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .._errors import ArgumentError
+from ._lightning_callback import RingmeterCallback
+from ._lightning_package import pl
+
+
+class _Landed(pl.callbacks.ProgressBar):
+    """A bar that shows what a RingmeterCallback recorded, as far as it has landed."""
+
+    def __init__(self, names: Sequence[str] = ('loss',), window_size: int = 1, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._names = tuple(names)
+        self._window_size = window_size
+        self._callback: RingmeterCallback | None = None
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        self._callback = _callback_of(trainer, type(self).__name__)
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        """Return what to show: never waits, and never asks the trainer for values, which would."""
+        items: dict[str, Any] = {}
+        histories = self._callback.meter.message_hub.log_scalars if self._callback is not None else {}
+        for name in self._names:
+            history = histories.get(f'train/{name}')
+            if history is not None and history.landed:
+                items[name] = float(history.mean(self._window_size, landed=True))
+        return items
+
+
+def _callback_of(trainer: Any, who: str) -> RingmeterCallback:
+    for callback in trainer.callbacks:
+        if isinstance(callback, RingmeterCallback):
+            return callback
+    raise ArgumentError(f'callbacks of the trainer must include a RingmeterCallback for {who}, got none')
+
+
+class RingmeterProgressBar(_Landed, pl.callbacks.TQDMProgressBar):
+    """Lightning's TQDM bar, showing the newest values that have landed of what a callback recorded.
+
+    Goes with a :class:`RingmeterCallback` among the trainer's callbacks. What ``self.log(prog_bar=True)``
+    logs is not shown: Lightning converts it in each step, bar or not.
+
+    Args:
+        names: Scalars of training to show.
+        window_size: Over how many of the newest values that have landed their means are.
+        **arguments: As for ``TQDMProgressBar``.
+
+    Raises:
+        ArgumentError: When the trainer starts: it has no :class:`RingmeterCallback`.
+    """
+
+
+class RingmeterRichProgressBar(_Landed, pl.callbacks.RichProgressBar):
+    """The same with Lightning's Rich bar, which needs the package ``rich``."""
