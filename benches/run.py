@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import rows_accelerate
 import rows_device
 import rows_exact
 import rows_lightning
@@ -22,12 +23,24 @@ import rows_line
 import rows_mmengine
 import rows_process
 import rows_query
+import rows_transformers
 import rows_update
 import table
 from harness import Row, Settings
 
 HERE = Path(__file__).parent
-PACKAGES = ('ringmeter', 'numpy', 'torch', 'mmengine', 'fvcore', 'torchmetrics', 'lightning')
+PACKAGES = (
+    'ringmeter',
+    'numpy',
+    'torch',
+    'mmengine',
+    'fvcore',
+    'torchmetrics',
+    'lightning',
+    'transformers',
+    'accelerate',
+    'tensorboard',
+)
 QUIET = 0.5  # load average of a machine that does nothing else
 # Those of the device last: from then on, every read looks for what has landed.
 TOPICS = (
@@ -38,6 +51,8 @@ TOPICS = (
     rows_process,
     rows_mmengine,
     rows_lightning,
+    rows_transformers,
+    rows_accelerate,
     rows_device,
 )
 

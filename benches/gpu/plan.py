@@ -65,7 +65,7 @@ PLAN = (
     Check('arrays', 'checks_values.py', 'CuPy and JAX arrays', 60,
           {'XLA_PYTHON_CLIENT_PREALLOCATE': 'false'}),
     Check('loop-time', 'checks_loop.py', "LoopLogger's time is the device's", 60),
-    Check('loop-sync', 'checks_loop.py', "nothing in a loop waits, says torch's sync debug mode", 60,
+    Check('loop-sync', 'checks_loop.py', "nothing in a loop waits, says no_sync()", 60,
           on_cpu=True),
     Check('loop-ahead', 'checks_loop.py', 'writing a line leaves the queue of the device full', 60),
     Check('tests', 'checks_failure.py', 'pytest -m gpu tests/gpu', 150),

@@ -28,6 +28,15 @@ PyObject* set_wait_timeout(PyObject*, PyObject* seconds) {
 
 PyObject* get_wait_timeout(PyObject*, PyObject*) { return PyFloat_FromDouble(wait_timeout().count()); }
 
+PyObject* set_waits_allowed(PyObject*, PyObject* allowed) {
+  const int given = PyObject_IsTrue(allowed);
+  if (given < 0) return nullptr;
+  waits_are_allowed() = given == 1;
+  Py_RETURN_NONE;
+}
+
+PyObject* waits_are_allowed_function(PyObject*, PyObject*) { return PyBool_FromLong(waits_are_allowed()); }
+
 PyObject* land_arrived_function(PyObject*, PyObject*) {
   land_arrived();
   return PyLong_FromUnsignedLongLong(Devices::instance().in_flight());
@@ -125,6 +134,8 @@ PyObject* device_problems(PyObject*, PyObject*) {
 PyMethodDef device_functions[] = {
     {"set_wait_timeout", set_wait_timeout, METH_O, "set_wait_timeout(seconds, /)\n--\n\n"},
     {"get_wait_timeout", get_wait_timeout, METH_NOARGS, "get_wait_timeout()\n--\n\n"},
+    {"set_waits_allowed", set_waits_allowed, METH_O, "set_waits_allowed(allowed, /)\n--\n\n"},
+    {"waits_are_allowed", waits_are_allowed_function, METH_NOARGS, "waits_are_allowed()\n--\n\n"},
     {"land_arrived", land_arrived_function, METH_NOARGS, "land_arrived()\n--\n\n"},
     {"mark", mark_function, METH_NOARGS, "mark()\n--\n\n"},
     {"has_landed", has_landed_function, METH_O, "has_landed(mark, /)\n--\n\n"},

@@ -107,6 +107,11 @@ std::chrono::duration<double>& wait_timeout() {
   return timeout;
 }
 
+bool& waits_are_allowed() {
+  static bool are_allowed = true;
+  return are_allowed;
+}
+
 std::uint64_t waits_for_room(int ordinal) { return waits[static_cast<std::size_t>(ordinal)]; }
 
 void raise_device_error(PyObject* key, const std::string& what) {
@@ -121,7 +126,8 @@ void raise_timeout(PyObject* key, const char* format) {
 
 Wait wait(const std::function<bool()>& landed, PyObject* key) {
   Devices& devices = Devices::instance();
-  const auto deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(wait_timeout());
+  const auto seconds = waits_are_allowed() ? wait_timeout() : std::chrono::duration<double>::zero();
+  const auto deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(seconds);
   for (;;) {
     bool is_landed = false;
     std::string problem;
@@ -134,6 +140,10 @@ Wait wait(const std::function<bool()>& landed, PyObject* key) {
     }
     if (is_landed) return Wait::kLanded;
     if (PyErr_CheckSignals() != 0) return Wait::kError;
+    if (!waits_are_allowed()) {
+      raise_for(key, "SyncError", "values that are still on a device must not be waited for");
+      return Wait::kError;
+    }
     if (Clock::now() >= deadline) return Wait::kTimeout;
   }
 }

@@ -52,12 +52,15 @@ void land_arrived();
 bool wait_until_landed(History* history, Position end);
 
 // Waits until `landed()`, no longer than wait_timeout(), looking for signals. After kError an error is set,
-// that names the series when `key` is not null.
+// that names the series when `key` is not null: a SyncError, at once, when waits are not allowed.
 enum class Wait { kLanded, kTimeout, kError };
 Wait wait(const std::function<bool()>& landed, PyObject* key);
 
 // How long to wait for one value. Under the GIL.
 std::chrono::duration<double>& wait_timeout();
+
+// Whether values that have not landed may be waited for. Under the GIL.
+bool& waits_are_allowed();
 
 // Launches on a device that had to wait for room.
 std::uint64_t waits_for_room(int ordinal);

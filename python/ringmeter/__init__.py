@@ -4,7 +4,16 @@ import importlib
 
 from ._after_import import call_after_import
 from ._devices import device_info, set_wait_timeout
-from ._errors import ArgumentError, ArgumentTypeError, DeviceError, NanError, PendingError, ScalarError
+from ._errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    DeviceError,
+    NanError,
+    PendingError,
+    ScalarError,
+    SyncError,
+)
+from ._no_sync import no_sync
 from .deferred_lines import DeferredLines
 from .history_buffer import HistoryBuffer, ReplayTotals
 from .log_processor import LogProcessor
@@ -24,7 +33,9 @@ __all__ = [
     'PendingError',
     'ReplayTotals',
     'ScalarError',
+    'SyncError',
     'device_info',
+    'no_sync',
     'set_wait_timeout',
 ]
 __version__ = '0.1.0'

@@ -27,5 +27,17 @@ class DeviceError(RuntimeError):
     """A device has failed, or cannot be used here. What had landed from it can still be read."""
 
 
+class SyncError(RuntimeError):
+    """Code inside of :func:`no_sync` waited for a device.
+
+    Attributes:
+        filename: The file of the line that did, known once the error has left the block.
+        lineno: The number of that line.
+    """
+
+    filename: str | None = None
+    lineno: int | None = None
+
+
 class NanError(FloatingPointError):
     """A NaN was recorded, and it was asked for that this stops the run."""

@@ -49,11 +49,12 @@ class LandingQueue:
     def flush(self) -> None:
         """Wait for everything. What cannot land is left out, with a warning."""
         while self._waiting:
-            mark, what, action = self._waiting.popleft()
+            mark, what, action = self._waiting[0]
             try:
                 problem = '' if _core.wait_for(mark) else 'its values did not land in time'
             except DeviceError as error:
                 problem = str(error)
+            self._waiting.popleft()
             if problem:
                 _logger.warning('%s is left out: %s', what, problem)
             else:

@@ -12,7 +12,8 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-from ._errors import DeviceError
+from . import _core
+from ._errors import DeviceError, SyncError
 
 if TYPE_CHECKING:
     from .history_buffer import HistoryBuffer
@@ -81,6 +82,7 @@ class _Stage:
         staged = self.staged
         if not staged:
             return
+        _require_waits()
         _synchronize(self._torch, self._slots_tensor.device)
         numbers = self._slots_tensor[: len(staged)].to('cpu').tolist()
         for each, number in zip(staged, numbers, strict=True):
@@ -89,6 +91,11 @@ class _Stage:
             else:
                 each.land(number + 2**64 if each.value is _UNSIGNED and number < 0 else number)
         self.staged = []  # last: an interrupt loses nothing
+
+
+def _require_waits() -> None:
+    if not _core.waits_are_allowed():
+        raise SyncError('values that are staged on a device must not be waited for')
 
 
 def _synchronize(torch: Any, device: Any) -> None:
@@ -143,6 +150,8 @@ def hold(array: Any) -> Staged:
 
 def _flush_held() -> tuple[list[Staged], Exception | None]:
     """Return those that cannot be read, and why."""
+    if _held:
+        _require_waits()
     problem = None
     failed = []
     for each in _held[:]:

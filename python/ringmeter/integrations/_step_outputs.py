@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 
 from .._errors import ArgumentError, ScalarError
-from .._passes import Pass
 
 _logger = logging.getLogger('ringmeter')
+
+
+class Recorder(Protocol):
+    """A pass, or another that knows the keys of names and takes scalars by key."""
+
+    @property
+    def keys(self) -> Mapping[str, str]: ...
+    @property
+    def record(self) -> Callable[[dict[str, Any]], None]: ...
 
 
 class StepOutputs:
@@ -20,7 +28,7 @@ class StepOutputs:
     def __init__(self) -> None:
         self._refused: set[str] = set()  # keys that had a value that is no scalar
 
-    def record(self, running: Pass, outputs: Any) -> None:
+    def record(self, running: Recorder, outputs: Any) -> None:
         """Record what a step of a pass returned: a mapping of names, one value (the loss), or None."""
         named = outputs if isinstance(outputs, Mapping) else {} if outputs is None else {'loss': outputs}
         scalars = {running.keys[str(name)]: value for name, value in named.items()}
@@ -35,7 +43,7 @@ class StepOutputs:
             for key, value in scalars.items():
                 self._try(running, key, value)
 
-    def _try(self, running: Pass, key: str, value: Any) -> None:
+    def _try(self, running: Recorder, key: str, value: Any) -> None:
         try:
             running.record({key: value})
         except (ScalarError, ArgumentError) as error:

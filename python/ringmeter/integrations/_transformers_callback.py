@@ -1,0 +1,235 @@
+"""The callback for Hugging Face's Trainer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ..log_processor import LogProcessor
+from ..loop_logger import LoopLogger
+from ._console import write_above_bars
+from ._requirement import require
+from ._transformers_checkpoint import load_state, save_state
+from ._transformers_run import Run
+
+require('transformers', '4.46', 'transformers')
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments  # noqa: E402
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR  # noqa: E402
+
+_logger = logging.getLogger('ringmeter')
+
+
+class RingmeterCallback(TrainerCallback):
+    """Records learning rates, the times of a step and what Trainer logs, and prints mmengine's log lines.
+
+    A step is an optimizer step. Its loss and its gradient norm need :class:`RingmeterMixin`; without that
+    they are what Trainer logs, every ``logging_steps``. What a model records is shown too, by
+    ``callback.meter.log(<name>=value)`` or
+    ``MessageHub.get_current_instance().update_scalar('train/<name>', value)``. An evaluation has a line of
+    its metrics.
+
+    The process of rank 0 writes. Checkpoint folders get ``ringmeter.pt``, and a run that goes on from one
+    adds to its histories. What Trainer itself logs and shows stays as it is.
+
+    Args:
+        interval: A line every so many steps; every ``logging_steps`` unless given.
+        window_size: As in :class:`LogProcessor`.
+        custom_cfg: As in :class:`LogProcessor`.
+        work_dir: Where ``<timestamp>.log`` and ``vis_data/scalars.json`` go; the trainer's ``output_dir``
+            unless given.
+        name: Name in the log lines, and of the hub.
+        logger: A ``logging.Logger`` to be used for the lines instead of the console and the log file.
+        log_processor: To be used instead of one made from the arguments above.
+        lines: As in :class:`LoopLogger`, as are the others.
+        on_nan: ``'count'``, ``'show'`` or ``'raise'``.
+        idle_time: Whether to record ``idle_time``.
+
+    Raises:
+        ArgumentError: As :class:`LoopLogger`.
+
+    Attributes:
+        meter: The :class:`LoopLogger` of the run. Another one when the callback is used for a second run that
+            begins anew.
+        resume_folder: A checkpoint folder that a run goes on from, if it is not one in ``output_dir``. The
+            mixin sets it.
+    """
+
+    def __init__(
+        self,
+        *,
+        interval: int | None = None,
+        window_size: int | str = 10,
+        custom_cfg: Sequence[dict[str, Any]] | None = None,
+        work_dir: str | Path | None = None,
+        name: str = 'ringmeter',
+        logger: logging.Logger | None = None,
+        log_processor: LogProcessor | None = None,
+        lines: str = 'deferred',
+        on_nan: str = 'count',
+        idle_time: bool = False,
+    ) -> None:
+        self._arguments: dict[str, Any] = {
+            'interval': 1 if interval is None else interval,
+            'window_size': window_size,
+            'custom_cfg': custom_cfg,
+            'name': name,
+            'logger': logger,
+            'log_processor': log_processor,
+            'lines': lines,
+            'on_nan': on_nan,
+            'idle_time': idle_time,
+        }
+        self._interval = interval
+        self._work_dir = work_dir
+        self.resume_folder: Path | None = None
+        self._reset()
+
+    def _reset(self) -> None:
+        self.meter = LoopLogger(max_iters=1, **self._arguments)  # the trainer says later how long it runs
+        self.meter.log_processor.by_epoch = False
+        self._run = Run(self.meter)
+        self._is_open = self._has_trained = False
+
+    def _open(self, args: TrainingArguments, state: TrainerState) -> None:
+        """Write the lines from here on, if this process is to."""
+        if self._is_open:
+            return
+        self._is_open = True
+        self.meter.interval = self._interval or max(1, int(state.logging_steps))
+        self.meter._is_silent = not state.is_world_process_zero
+        if self.meter._is_silent:
+            return
+        if self._arguments['logger'] is None:
+            write_above_bars(self.meter.logger)
+        self.meter._open(Path(self._work_dir or args.output_dir or '.'))
+        if args.logging_nan_inf_filter:
+            _warn_of_nan_filter()
+
+    # ---- what the mixin has to say ----
+
+    def measure(self, name: str, value: Any, adds_up: bool = False) -> None:
+        """Take a scalar of the running step, or its part of a micro-batch if that ``adds_up``."""
+        self._run.measure(name, value, adds_up)
+
+    def begin_prediction(
+        self, args: TrainingArguments, state: TrainerState, mode: str, size: int | None
+    ) -> None:
+        """A batch of an evaluation begins, of ``size`` in all if that is known."""
+        self._open(args, state)
+        self._run.begin_prediction(mode, state.global_step, size)
+
+    # ---- the trainer's events ----
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        optimizer: Any = None,
+        **_: Any,
+    ) -> None:
+        if self._has_trained and state.global_step == 0:
+            self._reset()
+        self._has_trained = True
+        self._open(args, state)
+        if state.global_step > 0:
+            given = [self.resume_folder, args.resume_from_checkpoint, _checkpoint_folder(args, state)]
+            load_state(self.meter, [Path(folder) for folder in given if folder], state.global_step)
+        self._run.start(optimizer, state.global_step, state.max_steps, args.gradient_accumulation_steps > 1)
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self._run.begin_step()
+
+    def on_substep_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self._run.wait_no_more()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self._run.end_step(state.global_step)
+        self._look_ahead(state, control)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Mapping[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        self._run.log(logs or {})
+        self._look_ahead(state, control)
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self._run.settle()
+        self._look_ahead(state, control)
+
+    def _look_ahead(self, state: TrainerState, control: TrainerControl) -> None:
+        """Logging comes first, then an evaluation."""
+        if not control.should_log:
+            self._run.settle()
+            if control.should_evaluate:
+                self._run.announce_evaluation(state.global_step)
+
+    def on_prediction_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self._open(args, state)
+        self._run.end_prediction(state.global_step)
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: Mapping[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        self._open(args, state)
+        self._run.end_evaluation('val', state.global_step, metrics or {})
+
+    def on_predict(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: Mapping[str, Any],
+        **_: Any,
+    ) -> None:
+        self._open(args, state)
+        self._run.end_evaluation('test', state.global_step, metrics)
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self._run.settle()
+        if state.is_world_process_zero and not state.is_hyper_param_search:
+            save_state(self.meter, _checkpoint_folder(args, state))
+        self._run.wait_no_more()
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self._run.end()
+
+
+def _checkpoint_folder(args: TrainingArguments, state: TrainerState) -> Path:
+    return Path(args.output_dir or '.') / f'{PREFIX_CHECKPOINT_DIR}-{state.global_step}'
+
+
+@cache
+def _warn_of_nan_filter() -> None:
+    _logger.warning(
+        'logging_nan_inf_filter is on: Trainer waits for the device twice in every micro-batch, to leave '
+        'NaNs out of the loss that it logs. TrainingArguments(logging_nan_inf_filter=False) spares that'
+    )
