@@ -248,7 +248,7 @@ def _step_rows(settings: Settings, folder: str) -> list[Row]:
         kind: Cell(statistics.median(taken), ratios[kind], kind == 'self.log', 'trainer.fit', rounds=rounds)
         for kind, taken in seconds.items()
     }
-    goal = at_least('with self.log at least 4x as long', ratios['self.log'], 4.0)
+    goal = at_least('with self.log at least 3x as long', ratios['self.log'], 3.0)
     return [
         Row(TOPIC, 'a step of a toy model that logs 8 scalars', cells, [goal]),
         Row(
