@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import rows_accelerate
+import rows_compat
 import rows_device
 import rows_exact
 import rows_lightning
@@ -47,6 +48,7 @@ TOPICS = (
     rows_update,
     rows_query,
     rows_line,
+    rows_compat,
     rows_exact,
     rows_process,
     rows_mmengine,

@@ -19,6 +19,10 @@ class ArgumentTypeError(TypeError, AssertionError):
     """An argument has the wrong type. Nothing was changed."""
 
 
+class StateError(RuntimeError, AssertionError):
+    """A function was called at the wrong time."""
+
+
 class PendingError(RuntimeError):
     """A value that the answer needs is still on its way from a device, and did not land in time."""
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import _core, _staging
-from ._errors import DeviceError
+from ._errors import ArgumentError, DeviceError
 
 _logger = logging.getLogger('ringmeter')
 _MOST = 1024  # waiting: as far back as any history can be asked
@@ -40,7 +40,8 @@ class LandingQueue:
         """Do what needs to wait no longer."""
         _core.land_arrived()
         while self._waiting and _core.has_landed(self._waiting[0][0]):
-            self._waiting.popleft()[2]()
+            _, what, action = self._waiting.popleft()
+            _do(what, action)
 
     def clear(self) -> None:
         """Do none of it."""
@@ -58,7 +59,7 @@ class LandingQueue:
             if problem:
                 _logger.warning('%s is left out: %s', what, problem)
             else:
-                action()
+                _do(what, action)
 
     def flush_at_exit(self) -> None:
         """The same, waiting no longer than two seconds for each."""
@@ -68,6 +69,13 @@ class LandingQueue:
             self.flush()
         finally:
             _core.set_wait_timeout(timeout)
+
+
+def _do(what: str, action: Callable[[], None]) -> None:
+    try:
+        action()
+    except ArgumentError as error:  # a short history no longer has the window
+        _logger.warning('%s is left out: %s', what, error)
 
 
 class HubAt:
@@ -80,7 +88,7 @@ class HubAt:
         self.log_scalars = dict(hub.log_scalars)  # histories may be replaced meanwhile
         self.runtime_info = dict(hub.runtime_info)
         self.positions = {
-            key: buffer.position for key, buffer in hub.log_scalars.items() if hasattr(buffer, 'position')
+            key: buffer.position for key, buffer in self.log_scalars.items() if hasattr(buffer, 'position')
         }
         self.marks = _core.mark_replays() if _core.has_captures(hub.log_scalars) else []
 

@@ -52,22 +52,21 @@ def close_handlers(logger: logging.Logger) -> None:
         handler.close()
 
 
-class ScalarsFile:
-    """Appends records to ``vis_data/scalars.json``, one JSON object a line, as mmengine does.
+class JsonLines:
+    """Appends records to a file, one JSON object a line.
 
     A write that fails (a full disk, a directory that went away) is reported once and loses that record; it
     does not stop training.
     """
 
-    def __init__(self, work_dir: Path, logger: logging.Logger) -> None:
-        self.path = work_dir / 'vis_data' / 'scalars.json'
+    def __init__(self, path: Path, logger: logging.Logger) -> None:
+        self.path = path
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._logger = logger
         self._is_reported = False
 
-    def add_scalars(self, scalars: dict[str, Any], step: int) -> None:
-        """Append one record, with ``step`` unless it has one."""
-        text = json.dumps({**scalars, 'step': scalars.get('step', step)}, default=_to_json)
+    def append(self, record: dict[str, Any]) -> None:
+        text = json.dumps(record, default=_to_json)
         try:
             with self.path.open('a') as file:
                 file.write(f'{text}\n')
@@ -75,6 +74,17 @@ class ScalarsFile:
             if not self._is_reported:
                 self._logger.warning('%s cannot be written, its records are lost: %s', self.path, error)
             self._is_reported = True
+
+
+class ScalarsFile(JsonLines):
+    """The file ``vis_data/scalars.json``, with records as mmengine has them."""
+
+    def __init__(self, work_dir: Path, logger: logging.Logger) -> None:
+        super().__init__(work_dir / 'vis_data' / 'scalars.json', logger)
+
+    def add_scalars(self, scalars: dict[str, Any], step: int) -> None:
+        """Append one record, with ``step`` unless it has one."""
+        self.append({**scalars, 'step': scalars.get('step', step)})
 
 
 def _to_json(value: Any) -> Any:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import _core
-from ._errors import ArgumentError
 from ._landing import HubAt, LandingQueue
 from ._loop import View
 
 if TYPE_CHECKING:
     from .log_processor import LogProcessor
-
-_logger = logging.getLogger('ringmeter')
 
 
 class DeferredLines:
@@ -79,15 +75,7 @@ class DeferredLines:
         make: Callable[[], tuple[dict[str, Any], str]],
         write: Callable[[dict[str, Any], str], None],
     ) -> None:
-        def write_later() -> None:
-            try:
-                tag, line = make()
-            except ArgumentError as error:  # a short history no longer has the window
-                _logger.warning('%s is left out: %s', what, error)
-            else:
-                write(tag, line)
-
-        self._queue.add(what, write_later)
+        self._queue.add(what, lambda: write(*make()))
 
     def write_landed(self) -> None:
         """Write the lines whose values have landed meanwhile. Never waits."""

@@ -180,11 +180,13 @@ class HistoryBuffer(_core.History):
     def _count_history(self) -> NDArray[Any]:
         return self._arrays(None)[1]
 
-    def _arrays(self, at: int | None) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _arrays(self, at: int | None, newest: int | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
         if at is None:
             nothing = np.empty(0)
             self._copy(at, nothing, nothing, nothing)  # waits for replays, which make it longer
         n = len(self) if at is None else min(at, self.max_length)
+        if newest is not None:
+            n = min(n, newest)
         high, low, counts = np.empty(n), np.empty(n), np.empty(n)
         self._copy(at, high, low, counts)
         kind, count_kind = self._kinds

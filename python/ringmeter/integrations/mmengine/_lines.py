@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from mmengine.hooks import LoggerHook
 
 import ringmeter
-from ringmeter import ArgumentError, _core
+from ringmeter import _core
 
 from ..._landing import HubAt, LandingQueue
 from ..._loop import View
@@ -22,7 +22,6 @@ from ._hooks import loop_of
 
 Method = Callable[..., None]
 
-_logger = logging.getLogger('ringmeter')
 _queues: WeakKeyDictionary[LoggerHook, LandingQueue] = WeakKeyDictionary()
 
 
@@ -89,7 +88,7 @@ def _defer(write: Method, mode: str) -> Method:
             write(self, runner, batch_idx, data_batch, outputs)
             return
         what = f'the line of iteration {batch_idx + 1} of {mode}'
-        queue.add(what, partial(_write_later, self, write, _as_it_is(runner), batch_idx, what))
+        queue.add(what, partial(_write_later, self, write, _as_it_is(runner), batch_idx))
         if mode == 'train' and self.end_of_epoch(runner.train_dataloader, batch_idx):
             queue.flush()
 
@@ -118,12 +117,9 @@ def _as_it_is(runner: Any) -> View:
     )
 
 
-def _write_later(hook: LoggerHook, write: Method, runner: Any, batch_idx: int, what: str) -> None:
+def _write_later(hook: LoggerHook, write: Method, runner: Any, batch_idx: int) -> None:
     runner.message_hub.settle()
-    try:
-        write(hook, runner, batch_idx)
-    except ArgumentError as error:  # a short history no longer has the window
-        _logger.warning('%s is left out: %s', what, error)
+    write(hook, runner, batch_idx)
 
 
 class _LoggerAt:
