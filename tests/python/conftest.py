@@ -31,6 +31,12 @@ settings.register_profile(
 settings.load_profile('fixed')
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Those with a device last. One that has been used is in use from then on: loops on the CPU look at its
+    # clock too, and their lines come when that has landed.
+    items.sort(key=lambda item: 'cuda' in getattr(item, 'fixturenames', ()))
+
+
 @pytest.fixture(scope='session')
 def fake_cuda() -> ModuleType:
     """The module of tests/fake_cuda/fake_tensor.cpp, built; its driver is the one that ringmeter will load."""
