@@ -92,6 +92,15 @@ class HubAt:
         }
         self.marks = _core.mark_replays() if _core.has_captures(hub.log_scalars) else []
 
+    def get_scalar(self, key: str) -> Any:
+        """Return a copy of a history, as it was."""
+        buffer = self.log_scalars[key]
+        return buffer.as_of(self.positions[key]) if key in self.positions else buffer
+
+    def get_info(self, key: str, default: Any = None) -> Any:
+        """Return the information under ``key``, or ``default``."""
+        return self.runtime_info.get(key, default)
+
     def settle(self) -> None:
         """Everything recorded until then has landed."""
         replayed = {id(history): position for mark in self.marks for history, position in mark.positions()}

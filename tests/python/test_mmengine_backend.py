@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import pickle
@@ -261,6 +262,42 @@ def test_output_that_is_no_scalar_is_reported_once_and_training_goes_on(tmp_path
     ]
 
 
+@pytest.mark.parametrize('value', [{'a': 1.0}, {'value': 3.0, 'count': 2}, 'text', [1.0, 2.0]])
+def test_outputs_of_any_kind_do_not_stop_training(tmp_path, caplog, value):
+    backend.install()
+    runner = types.SimpleNamespace(message_hub=mmengine.logging.MessageHub('outputs'))
+    hook = mmengine.hooks.RuntimeInfoHook()
+    with caplog.at_level(logging.WARNING, 'ringmeter'):
+        for loss in (1.0, 2.0):
+            hook.after_train_iter(runner, 0, outputs={'loss': loss, 'odd': value})
+    assert list(runner.message_hub.log_scalars) == ['train/loss']
+    assert runner.message_hub.get_scalar('train/loss').data[0].tolist() == [1.0, 2.0]
+    assert caplog.text.count("an output of the model is not recorded as 'train/odd'") == 1
+
+
+def test_validation_loss_that_is_no_scalar_leaves_no_history(tmp_path):
+    backend.install()
+    outputs = [0, BaseDataElement(loss={'map': torch.ones(2), 'loss': torch.tensor(2.0)})]
+    rest, losses = mmengine.runner.loops._update_losses(outputs, {})
+    assert rest == [0]
+    assert list(losses) == ['loss']
+    assert losses['loss'].mean() == 2.0
+
+
+def test_hook_with_rules_of_its_own_is_asked(tmp_path):
+    class First(mmengine.hooks.LoggerHook):
+        def every_n_inner_iters(self, batch_idx, n):
+            return batch_idx == 0
+
+    hook = {'logger': First(interval=4), 'checkpoint': None}
+    expected = run(tmp_path / 'stock', with_test=False, default_hooks=hook)
+    assert 'Epoch(train) [1][ 1/10]' in expected[0]
+    for lines in ('now', 'deferred'):
+        with backend.accelerated(lines):
+            ours = run(tmp_path / lines, with_test=False, default_hooks=hook)
+        assert lines_of_hook(ours[0]) == lines_of_hook(expected[0])
+
+
 # ---- on and off ----
 
 
@@ -439,6 +476,30 @@ def test_classes_take_the_place_of_mmengines():
     )
 
 
+def test_history_of_a_class_of_the_user_stays_one(tmp_path):
+    backend.install()
+
+    class Mine(mmengine.logging.HistoryBuffer):
+        pass
+
+    with patch.object(sys.modules[__name__], 'Mine', Mine, create=True):
+        Mine.__qualname__ = 'Mine'
+        history = Mine([1.0, 2.0], [1, 1])
+        for copied in (copy.deepcopy(history), pickle.loads(pickle.dumps(history))):
+            assert type(copied) is Mine
+            assert copied.data[0].tolist() == [1.0, 2.0]
+
+
+def test_stock_class_of_the_user_without_an_instance_works_before_and_after():
+    class Mine(STOCK['HistoryBuffer']):
+        pass
+
+    backend.install()
+    assert Mine([1.0, 3.0], [1, 1]).statistics('mean') == 2.0
+    backend.uninstall()
+    assert Mine([1.0, 3.0], [1, 1]).statistics('mean') == 2.0
+
+
 def test_statistics_of_the_user_are_known_before_and_after():
     def spread(buffer, factor):
         return factor * (max(buffer._log_history) - min(buffer._log_history))
@@ -584,6 +645,106 @@ def test_checkpoint_that_would_run_something_is_refused(tmp_path, evil, capsys):
         with pytest.raises((pickle.UnpicklingError, TypeError)):
             mmengine.runner.CheckpointLoader.load_checkpoint(str(tmp_path / 'evil.pth'))
         assert 'run' not in capsys.readouterr().out.split()
+
+
+class Crafted:
+    """Pickled as whatever calls and state are given."""
+
+    def __init__(self, function: Any, arguments: tuple[Any, ...], state: Any) -> None:
+        self.reduced = function, arguments, state
+
+    def __reduce__(self) -> Any:
+        return self.reduced
+
+
+def crafted_array() -> Any:
+    """An array whose memory would be taken for pointers."""
+    dtype = Crafted(
+        np.dtype, ('V8', False, True), (3, '|', None, ('a',), {'a': (np.dtype('f8'), 0)}, 8, 8, 0)
+    )
+    make = np.zeros(1).__reduce__()[0]
+    return Crafted(make, (np.ndarray, (0,), b'b'), (1, (1,), dtype, False, b'A' * 8))
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        crafted_array,
+        lambda: np.array(['a', 1], dtype=object),
+        lambda: np.zeros(2, dtype=[('a', 'f8')]),
+        lambda: np.array(['a']),
+        lambda: Crafted(np.dtype, ('f8', False, True), (3, '<', None, ('a',), {'a': 1}, 8, 8, 0)),
+    ],
+)
+def test_array_of_anything_but_numbers_is_refused(tmp_path, content):
+    torch.save({'x': content()}, tmp_path / 'x.pth')
+    with backend.accelerated(), pytest.raises(pickle.UnpicklingError, match='must be of (plain )?numbers'):
+        mmengine.runner.CheckpointLoader.load_checkpoint(str(tmp_path / 'x.pth'))
+
+
+def test_arrays_of_numbers_are_loaded_as_they_are(tmp_path):
+    content = {
+        'plain': np.arange(6, dtype='>i4').reshape(2, 3),
+        'fortran': np.asfortranarray(np.eye(3)),
+        'scalar': (np.float32(0.5), [np.int64(3), np.bool_(True)]),
+        'complex': np.array([1j]),
+    }
+    torch.save(content, tmp_path / 'x.pth')
+    with backend.accelerated():
+        loaded = mmengine.runner.CheckpointLoader.load_checkpoint(str(tmp_path / 'x.pth'))
+    for key in ('plain', 'fortran', 'complex'):
+        assert type(loaded[key]) is np.ndarray
+        np.testing.assert_array_equal(loaded[key], content[key])
+        assert loaded[key].dtype == content[key].dtype
+    assert loaded['scalar'] == content['scalar']
+    loaded['plain'][0, 0] = 7  # its own memory
+
+
+def test_what_the_user_has_allowed_stays_allowed(tmp_path):
+    torch.save({'x': np.array([1.5]), 'h': STOCK['HistoryBuffer']([1.0], [1])}, tmp_path / 'x.pth')
+    make = np.zeros(1).__reduce__()[0]
+    with (
+        torch.serialization.safe_globals(
+            [make, np.ndarray, np.dtype, type(np.dtype('f8')), type(np.dtype('i8'))]
+        ),
+        backend.accelerated(),
+    ):
+        allowed = set(torch.serialization.get_safe_globals())
+        loaded = mmengine.runner.CheckpointLoader.load_checkpoint(str(tmp_path / 'x.pth'))
+        assert set(torch.serialization.get_safe_globals()) == allowed
+    assert loaded['x'].tolist() == [1.5]
+    assert loaded['h'].data[0].tolist() == [1.0]
+
+
+def test_one_cycle_schedule_is_resumed(tmp_path):
+    schedule = {'type': 'OneCycleLR', 'eta_max': 0.1, 'total_steps': 30, 'by_epoch': False}
+    run(tmp_path / 'stock', with_test=False, param_scheduler=schedule)
+    backend.install()
+    resumed = {'resume': True, 'load_from': str(tmp_path / 'stock' / 'epoch_2.pth')}
+    log, _ = run(tmp_path / 'ours', with_test=False, param_scheduler=schedule, **resumed)
+    whole, _ = outputs(tmp_path / 'stock')
+    rates = re.compile(r'lr: [^ ]+')
+    assert rates.findall(log) == rates.findall(whole)[-2:]
+
+
+def test_statistic_that_nobody_can_import_survives_and_is_resumed(tmp_path):
+    def last_two(buffer: Any) -> float:
+        return buffer._log_history[-2:].sum()
+
+    last_two.__module__, last_two.__qualname__ = '__main__', 'last_two'
+    main = sys.modules['__main__']
+    with (
+        patch.dict(rm.HistoryBuffer._statistics_methods),
+        patch.dict(STOCK['HistoryBuffer']._statistics_methods),
+        patch.object(main, 'last_two', last_two, create=True),
+    ):
+        STOCK['HistoryBuffer'].register_statistics(last_two)
+        torch.save({'h': STOCK['HistoryBuffer']([1.0, 2.0], [1, 1])}, tmp_path / 'stock.pth')
+        with backend.accelerated():
+            loaded = mmengine.runner.CheckpointLoader.load_checkpoint(str(tmp_path / 'stock.pth'))
+            assert loaded['h'].statistics('last_two') == 3.0
+            del STOCK['HistoryBuffer']._statistics_methods['last_two']
+        assert STOCK['HistoryBuffer']([1.0], [1]).statistics('last_two') == 1.0
 
 
 def test_nothing_is_allowed_outside_of_the_loading_of_a_checkpoint(tmp_path):

@@ -132,6 +132,60 @@ def test_lines_that_still_wait_come_before_those_of_validation(cuda, stream):
     assert [line[:12] for line in runner.lines] == ['Epoch(train)', 'Epoch(val) [']
 
 
+def test_lines_of_two_hooks_are_in_order(cuda, stream):
+    backend.install('deferred')
+    runner = Runner(window_size=1)
+    hooks = [*make_hooks(interval=4), *make_hooks(interval=3)[2:]]
+    cuda.pause(stream)
+    for batch_idx in train(runner, hooks, lambda i: {'loss': cuda.FakeCudaTensor(float(i))}):
+        if batch_idx == 4:
+            cuda.pause(stream, False)
+            break
+    backend.uninstall()
+    assert [line.split()[1] for line in runner.lines] == ['[1][3/6]', '[1][4/6]']
+
+
+def test_processor_of_the_user_may_ask_the_hub_of_a_deferred_line(cuda, stream):
+    backend.install('deferred')
+
+    class Asking(mmengine.runner.LogProcessor):
+        def get_log_after_iter(self, runner, batch_idx, mode):
+            tag, _ = super().get_log_after_iter(runner, batch_idx, mode)
+            hub = runner.message_hub
+            return (
+                tag,
+                f'{hub.get_scalar("train/loss").current()} {hub.get_info("eta") is not None} {runner.iter}',
+            )
+
+    runner = Runner()
+    runner.log_processor = Asking()
+    cuda.pause(stream)
+    for batch_idx in train(runner, make_hooks(interval=2), lambda i: {'loss': cuda.FakeCudaTensor(float(i))}):
+        if batch_idx == 4:
+            cuda.pause(stream, False)
+            break
+    backend.uninstall()
+    assert runner.lines == ['1.0 True 1', '3.0 True 3']
+
+
+def test_time_of_an_iteration_without_losses_is_not_counted_twice(cuda, stream):
+    backend.install()
+    runner = Runner()
+    hooks = make_hooks(interval=100)[:2]
+    for _ in train(runner, hooks, lambda i: {'loss': cuda.FakeCudaTensor(float(i)) if i % 2 else 1.0}):
+        time.sleep(0.001)
+    assert is_of_device(runner.message_hub.get_scalar('train/time').data[0]) == [False, True] * 3
+
+
+def test_output_that_is_no_scalar_leaves_times_to_the_device(cuda, stream):
+    backend.install()
+    runner = Runner()
+    made = {'loss': cuda.FakeCudaTensor(1.0), 'odd': torch.ones(2)}
+    for _ in train(runner, make_hooks(interval=100)[:2], lambda _: made):
+        time.sleep(0.001)
+    assert is_of_device(runner.message_hub.get_scalar('train/time').data[0]) == [False] + [True] * 5
+
+
 def test_end_of_a_run_writes_what_still_waits(cuda, stream):
     backend.install('deferred')
     runner = Runner(window_size=2)

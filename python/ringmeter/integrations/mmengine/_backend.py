@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copyreg
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,10 +20,11 @@ from mmengine.visualization import LocalVisBackend
 import ringmeter
 from ringmeter import ArgumentError
 
-from . import _checkpoints, _classes, _hooks, _lines, _times
+from . import _checkpoints, _classes, _hooks, _lines, _safe_loading, _times
 from ._patches import Patches
 
 _logger = logging.getLogger('ringmeter')
+_lock = threading.RLock()
 _patches: Patches | None = None  # while it is on
 _deferral: Patches | None = None  # while it is on with lines='deferred'
 
@@ -49,19 +51,17 @@ def install(lines: str = 'now') -> None:
         ArgumentError: ``lines`` is neither.
     """
     global _patches, _deferral  # noqa: PLW0603
-    if lines not in ('now', 'deferred'):
-        raise ArgumentError(f"lines must be 'now' or 'deferred', got {lines!r}")
-    if _patches is None:
-        _patches = _patch()
-        _logger.debug('mmengine runs on ringmeter')
-    if (lines == 'deferred') == (_deferral is not None):
-        return
-    if _deferral is None:
-        _deferral = Patches()
-        for name, method in _lines.deferred_methods().items():
-            _deferral.replace_attribute(LoggerHook, name, method)
-    else:
-        _stop_deferring()
+    _check_lines(lines)
+    with _lock:
+        if _patches is None:
+            _patches = _patch()
+            _logger.debug('mmengine runs on ringmeter')
+        if lines == 'now':
+            _stop_deferring()
+        elif _deferral is None:
+            _deferral = Patches()
+            for name, method in _lines.deferred_methods().items():
+                _deferral.replace_attribute(LoggerHook, name, method)
 
 
 def uninstall() -> None:
@@ -70,14 +70,15 @@ def uninstall() -> None:
     A ``Runner`` that was built meanwhile keeps the hub and the log processor that it has, and goes on.
     """
     global _patches  # noqa: PLW0603
-    if _patches is None:
-        return
-    _stop_deferring()
-    _classes.keep_statistics()
-    copyreg.dispatch_table.pop(_classes.StockHistoryBuffer, None)
-    _patches.undo()
-    _patches = None
-    _logger.debug('mmengine runs on its own classes')
+    with _lock:
+        if _patches is None:
+            return
+        _stop_deferring()
+        _classes.keep_statistics()
+        copyreg.dispatch_table.pop(_classes.StockHistoryBuffer, None)
+        _patches.undo()
+        _patches = None
+        _logger.debug('mmengine runs on its own classes')
 
 
 @contextmanager
@@ -87,6 +88,7 @@ def accelerated(lines: str = 'now') -> Iterator[None]:
     Raises:
         ArgumentError: As :func:`install`.
     """
+    _check_lines(lines)
     if _patches is not None:
         yield
         return
@@ -95,6 +97,11 @@ def accelerated(lines: str = 'now') -> Iterator[None]:
         yield
     finally:
         uninstall()
+
+
+def _check_lines(lines: str) -> None:
+    if lines not in ('now', 'deferred'):
+        raise ArgumentError(f"lines must be 'now' or 'deferred', got {lines!r}")
 
 
 def _patch() -> Patches:
@@ -114,7 +121,7 @@ def _patch() -> Patches:
         (IterTimerHook, '_after_iter', _times.after_iter),
         (OptimWrapper, '_clip_grad', _hooks.clip_gradients),
         (LocalVisBackend, 'add_scalars', _hooks.add_record),
-        (CheckpointLoader, 'load_checkpoint', classmethod(_checkpoints.load_checkpoint)),
+        (CheckpointLoader, 'load_checkpoint', classmethod(_safe_loading.load_checkpoint)),
     )
     for owner, name, method in methods:
         patches.replace_attribute(owner, name, method)

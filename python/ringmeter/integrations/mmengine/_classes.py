@@ -13,6 +13,7 @@ import mmengine.runner
 import ringmeter
 from ringmeter import _core
 
+from ...history_buffer import _OURS as OUR_STATISTICS
 from ._checkpoints import DEFAULTS, PATH, reduce_history, state_of
 
 _logger = logging.getLogger('ringmeter')
@@ -38,7 +39,7 @@ class HistoryBuffer(ringmeter.HistoryBuffer, metaclass=ABCMeta):
             self._statistics_methods.setdefault(name, getattr(ringmeter.HistoryBuffer, name))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return reduce_history(self)
+        return reduce_history(self, is_own_class=type(self) is not HistoryBuffer)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         methods = state.get('statistics_methods', {})
@@ -73,6 +74,7 @@ class MessageHub(ringmeter.MessageHub, metaclass=ABCMeta):
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         state.pop('_clock', None)  # of this process
+        state.pop('_refused', None)
         return state
 
     @staticmethod
@@ -111,6 +113,7 @@ MessageHub._instance_dict = StockMessageHub._instance_dict
 
 def take_statistics() -> None:
     """Let our histories know the statistics that the user has registered with mmengine's."""
+    StockHistoryBuffer()  # fills its dict, which it would do from ours later
     for name, method in StockHistoryBuffer._statistics_methods.items():
         if method is not vars(StockHistoryBuffer).get(name):
             HistoryBuffer._statistics_methods[name] = method
@@ -118,5 +121,6 @@ def take_statistics() -> None:
 
 def keep_statistics() -> None:
     """Let mmengine's histories know those that the user has registered with ours."""
-    for name, method in HistoryBuffer()._registered_statistics().items():
-        StockHistoryBuffer._statistics_methods.setdefault(name, method)
+    for name, method in HistoryBuffer._statistics_methods.items():
+        if method is not OUR_STATISTICS.get(name):
+            StockHistoryBuffer._statistics_methods.setdefault(name, method)

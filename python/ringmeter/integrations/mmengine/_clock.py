@@ -58,6 +58,8 @@ class DeviceClock:
         if self._has_device and is_needed and stopwatch and stopwatch.is_started and stopwatch.lap():
             return
         hub.update_scalar(_KEYS[mode], seconds)
+        if stopwatch is not None and self._has_device and stopwatch.is_started:
+            stopwatch.start()  # or the next lap would have this iteration too
         if stopwatch is None and (mode == 'train' or self._has_device):
             stopwatch = self._stopwatch(hub, mode)
             if stopwatch is not None:

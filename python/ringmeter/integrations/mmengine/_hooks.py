@@ -16,13 +16,13 @@ from mmengine.structures import BaseDataElement
 from mmengine.visualization.vis_backend import force_init_env
 
 import ringmeter
-from ringmeter import ArgumentError, ArgumentTypeError, ScalarError
+from ringmeter import ArgumentError, ArgumentTypeError, DeviceError, ScalarError
 
 from ._classes import HistoryBuffer
 from ._clock import clock_of
 
 _logger = logging.getLogger('ringmeter')
-_reported: set[str] = set()  # keys of outputs that were no scalars
+_refused_losses: set[str] = set()  # of validation, that were no scalars
 
 
 def loop_of(runner: Any) -> Any:
@@ -61,21 +61,30 @@ def record_outputs(
         return
     if outputs is None:
         return
-    scalars = {f'train/{key}': value for key, value in outputs.items()}
+    refused = hub.__dict__.setdefault('_refused', set())
+    scalars = {f'train/{key}': value for key, value in outputs.items() if key not in refused}
     try:
+        if any(isinstance(value, dict) for value in scalars.values()):
+            raise ScalarError('a dict is no scalar')  # though a hub takes one for a value with its count
         clock_of(hub).record(hub, scalars)
-    except ScalarError:  # nothing was recorded
-        for key, value in scalars.items():
-            _record_or_warn(key, partial(hub.update_scalars, {key: value}))
+    except DeviceError:
+        raise
+    except (TypeError, ValueError, RuntimeError):  # nothing was recorded
+        for key in scalars:
+            name = key.removeprefix('train/')
+            if _is_refused(key, partial(hub.update_scalar, key, outputs[name])):
+                refused.add(name)
 
 
-def _record_or_warn(key: str, record: Callable[[], None]) -> None:
+def _is_refused(key: str, record: Callable[[], None]) -> bool:
     try:
         record()
-    except ScalarError as error:
-        if key not in _reported:
-            _reported.add(key)
-            _logger.warning('an output of the model is not recorded as %r: %s', key, error)
+    except DeviceError:
+        raise
+    except (TypeError, ValueError, RuntimeError) as error:
+        _logger.warning('an output of the model is not recorded as %r: %s', key, error)
+        return True
+    return False
 
 
 def clip_gradients(self: Any) -> None:
@@ -98,12 +107,15 @@ def update_losses(outputs: list[Any], losses: dict[str, Any]) -> tuple[list[Any]
     if not isinstance(last, BaseDataElement) or last.keys() != ['loss']:
         return outputs, losses
     for name, loss in last.loss.items():
-        if name not in losses:
-            losses[name] = HistoryBuffer()
+        history = losses.get(name, HistoryBuffer())
         values = loss if isinstance(loss, list) else [loss]
-        if all(isinstance(value, torch.Tensor) for value in values):  # mmengine passes others over
-            for value in values:
-                _record_or_warn(name, partial(losses[name].update, value))
+        if name in _refused_losses or not all(isinstance(value, torch.Tensor) for value in values):
+            continue  # mmengine passes over what is no tensor
+        for value in values:
+            if _is_refused(name, partial(history.update, value)):
+                _refused_losses.add(name)
+            else:
+                losses[name] = history
     return outputs[:-1], losses
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import time
-import weakref
 from collections.abc import Callable
 from functools import partial, wraps
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from mmengine.hooks import LoggerHook
+from mmengine.hooks import Hook, LoggerHook
 
 import ringmeter
 from ringmeter import _core
@@ -22,7 +22,9 @@ from ._hooks import loop_of
 
 Method = Callable[..., None]
 
-_queues: WeakKeyDictionary[LoggerHook, LandingQueue] = WeakKeyDictionary()
+_queues: WeakKeyDictionary[ringmeter.MessageHub, LandingQueue] = WeakKeyDictionary()  # of each Runner's
+_own_rules: dict[type, bool] = {}  # by class of hooks
+_RULES = ('every_n_inner_iters', 'every_n_train_iters', 'end_of_epoch')
 
 
 def deferred_methods() -> dict[str, Method]:
@@ -37,7 +39,7 @@ def deferred_methods() -> dict[str, Method]:
     }
     flushing = {
         name: _flush_before(getattr(LoggerHook, name))
-        for name in ('after_val_epoch', 'after_test_epoch', 'after_run')
+        for name in ('before_run', 'after_val_epoch', 'after_test_epoch', 'after_run')
     }
     return after_iter | flushing
 
@@ -61,12 +63,20 @@ def flush() -> None:
         queue.flush()
 
 
-def _queue_of(hook: LoggerHook) -> LandingQueue:
-    queue = _queues.get(hook)
-    if queue is None:
-        queue = _queues[hook] = LandingQueue()
-        weakref.finalize(hook, queue.flush_at_exit)
-    return queue
+def _flush_at_exit() -> None:
+    for queue in list(_queues.values()):
+        queue.flush_at_exit()
+
+
+atexit.register(_flush_at_exit)
+
+
+def _queue_of(runner: Any) -> LandingQueue | None:
+    """Return what waits for the values of a hub, if that is ours."""
+    hub = runner.message_hub
+    if not isinstance(hub, ringmeter.MessageHub):
+        return None
+    return _queues.setdefault(hub, LandingQueue())
 
 
 def _defer(write: Method, mode: str) -> Method:
@@ -74,15 +84,13 @@ def _defer(write: Method, mode: str) -> Method:
     def after_iter(
         self: LoggerHook, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        queue = _queue_of(self)
-        queue.run_landed()
+        queue = _queue_of(runner)
+        if queue is not None:
+            queue.run_landed()
         if not _is_due(self, runner, batch_idx, mode):
             return
-        is_ours = isinstance(runner.message_hub, ringmeter.MessageHub) and isinstance(
-            runner.log_processor, ringmeter.LogProcessor
-        )
-        if not is_ours:  # which could not tell how things stood
-            write(self, runner, batch_idx, data_batch, outputs)
+        if queue is None or not isinstance(runner.log_processor, ringmeter.LogProcessor):
+            write(self, runner, batch_idx, data_batch, outputs)  # mmengine's cannot tell how things stood
             return
         if not _core.has_captures(runner.message_hub.log_scalars) and queue.is_clear():
             write(self, runner, batch_idx, data_batch, outputs)
@@ -95,9 +103,17 @@ def _defer(write: Method, mode: str) -> Method:
     return after_iter
 
 
+def _has_own_rules(cls: type) -> bool:
+    """Whether a hook decides by itself when a line is due."""
+    known = _own_rules.get(cls)
+    if known is None:
+        known = _own_rules[cls] = any(getattr(cls, name) is not getattr(Hook, name) for name in _RULES)
+    return known
+
+
 def _is_due(hook: LoggerHook, runner: Any, batch_idx: int, mode: str) -> bool:
     """Whether there may be something to write."""
-    if (batch_idx + 1) % hook.interval == 0:
+    if _has_own_rules(type(hook)) or (batch_idx + 1) % hook.interval == 0:
         return True
     if mode != 'train':
         return False
@@ -129,8 +145,8 @@ class _LoggerAt:
         self._logger = logger
         self._created = created
 
-    def info(self, line: str) -> None:
-        info_as_of(self._logger, self._created, line)
+    def info(self, message: Any, *args: Any, **_: Any) -> None:
+        info_as_of(self._logger, self._created, str(message) % args if args else str(message))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._logger, name)
@@ -138,8 +154,8 @@ class _LoggerAt:
 
 def _flush_before(write: Method) -> Method:
     @wraps(write)
-    def after(self: LoggerHook, *args: Any, **kwargs: Any) -> None:
-        _queue_of(self).flush()
-        write(self, *args, **kwargs)
+    def after(self: LoggerHook, runner: Any, *args: Any, **kwargs: Any) -> None:
+        flush()  # of a run that has failed, too
+        write(self, runner, *args, **kwargs)
 
     return after
