@@ -139,6 +139,7 @@ def test_memory_does_not_grow_with_the_number_of_updates(cuda, stream):
 
 
 def trace(hub):
+    _core.wait_for(_core.mark())
     return (
         list(hub.log_scalars),
         dict(hub._resumed_keys),

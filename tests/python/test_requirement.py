@@ -24,3 +24,7 @@ def test_package_that_is_too_old_names_both_versions(monkeypatch):
         require('old', '2.10', 'old')
     require('old', '2.9', 'old')
     require('old', '2.9.10', 'old')
+
+
+def test_package_may_be_there_under_another_name():
+    require('no-such', '1.23', 'numpy', 'none-either', 'numpy')

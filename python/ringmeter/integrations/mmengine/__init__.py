@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from .._requirement import require
 
-require('mmengine', '0.10', 'mmengine')
+require('mmengine', '0.10', 'mmengine', 'mmengine-lite')
 
 from ._backend import accelerated, install, uninstall  # noqa: E402
 
