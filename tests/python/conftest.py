@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import logging
 import os
 import subprocess
 import sys
@@ -79,6 +80,28 @@ def stream(cuda: ModuleType) -> int:
     ringmeter.HistoryBuffer().update(cuda.FakeCudaTensor(0.0))
     _core.land_arrived()
     return handle
+
+
+@pytest.fixture
+def written() -> tuple[logging.Logger, list[str]]:
+    """A logger, and the texts that it got."""
+    texts: list[str] = []
+    return _logger_to(lambda record: texts.append(record.getMessage())), texts
+
+
+@pytest.fixture
+def logged() -> tuple[logging.Logger, list[logging.LogRecord]]:
+    """A logger, and the records that it got."""
+    records: list[logging.LogRecord] = []
+    return _logger_to(records.append), records
+
+
+def _logger_to(emit: Callable[[logging.LogRecord], None]) -> logging.Logger:
+    handler = logging.Handler()
+    handler.emit = emit  # type: ignore[method-assign]
+    logger = logging.Logger('written')
+    logger.addHandler(handler)
+    return logger
 
 
 @pytest.fixture

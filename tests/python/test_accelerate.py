@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
 import re
@@ -23,20 +22,6 @@ from ringmeter.integrations.accelerate import RingmeterTracker  # noqa: E402
 needs_names = pytest.mark.skipif(
     not hasattr(accelerate.tracking, 'register_tracker_class'), reason='accelerate before 1.15'
 )
-
-
-@pytest.fixture
-def written():
-    """A logger, and the texts that it got."""
-    texts = []
-
-    class Handler(logging.Handler):
-        def emit(self, record):
-            texts.append(record.getMessage())
-
-    logger = logging.Logger('written')
-    logger.addHandler(Handler())
-    return logger, texts
 
 
 @pytest.fixture

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
-import logging
 import time
-
-import pytest
 
 import ringmeter as rm
 from ringmeter.compat import (
@@ -18,20 +15,6 @@ from ringmeter.compat import (
     SmoothedValue,
     get_event_storage,
 )
-
-
-@pytest.fixture
-def written():
-    """A logger, and the lines that it got."""
-    lines = []
-
-    class Handler(logging.Handler):
-        def emit(self, record):
-            lines.append(record)
-
-    logger = logging.Logger('written')
-    logger.addHandler(Handler())
-    return logger, lines
 
 
 def meters_of(lines):
@@ -272,8 +255,8 @@ def test_put_scalar_never_waits_and_a_read_does(cuda, stream):
     assert cuda.item_calls() == 0
 
 
-def test_writers_write_what_was_there_once_it_has_landed(cuda, stream, written, tmp_path):
-    logger, lines = written
+def test_writers_write_what_was_there_once_it_has_landed(cuda, stream, logged, tmp_path):
+    logger, lines = logged
     path = tmp_path / 'metrics.json'
     with EventStorage() as storage:
         printer, writer = CommonMetricPrinter(7, logger=logger), JSONWriter(path)
@@ -304,8 +287,8 @@ def test_writers_write_what_was_there_once_it_has_landed(cuda, stream, written, 
     ]
 
 
-def test_writer_that_is_closed_has_written_everything(cuda, stream, written, tmp_path):
-    logger, lines = written
+def test_writer_that_is_closed_has_written_everything(cuda, stream, logged, tmp_path):
+    logger, lines = logged
     path = tmp_path / 'metrics.json'
     with EventStorage() as storage:
         for writer in (CommonMetricPrinter(logger=logger), JSONWriter(path)):
@@ -335,8 +318,8 @@ def test_writer_of_ones_own_need_not_wait(cuda, stream):
     ]
 
 
-def test_line_of_a_storage_whose_values_cannot_land_is_left_out(cuda, stream, written, caplog):
-    logger, lines = written
+def test_line_of_a_storage_whose_values_cannot_land_is_left_out(cuda, stream, logged, caplog):
+    logger, lines = logged
     cuda.pause(stream)
     rm.set_wait_timeout(0.02)
     try:

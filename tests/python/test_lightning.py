@@ -6,7 +6,6 @@ import copy
 import csv
 import io
 import json
-import logging
 import math
 import pickle
 import re
@@ -82,20 +81,6 @@ class Stream(IterableDataset):
 
     def __iter__(self):
         return ((torch.full((1,), float(i)),) for i in range(self.size))
-
-
-@pytest.fixture
-def written():
-    """A logger, and the texts that it got."""
-    texts = []
-
-    class Handler(logging.Handler):
-        def emit(self, record):
-            texts.append(record.getMessage())
-
-    logger = logging.Logger('written')
-    logger.addHandler(Handler())
-    return logger, texts
 
 
 @pytest.fixture

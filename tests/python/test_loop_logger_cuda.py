@@ -13,20 +13,6 @@ import pytest
 import ringmeter as rm
 
 
-@pytest.fixture
-def written():
-    """A logger, and the lines that it got."""
-    lines = []
-
-    class Handler(logging.Handler):
-        def emit(self, record):
-            lines.append(record)
-
-    logger = logging.Logger('written')
-    logger.addHandler(Handler())
-    return logger, lines
-
-
 def texts(lines):
     return [record.getMessage() for record in lines]
 
@@ -35,8 +21,8 @@ def losses_of(lines):
     return [text.rpartition('loss: ')[2] for text in texts(lines)]
 
 
-def test_line_is_written_as_of_its_iteration_once_its_values_have_landed(cuda, stream, written):
-    logger, lines = written
+def test_line_is_written_as_of_its_iteration_once_its_values_have_landed(cuda, stream, logged):
+    logger, lines = logged
     meter = rm.LoopLogger(max_epochs=1, interval=2, window_size=2, logger=logger)
     loss = cuda.FakeCudaTensor(0.0)
     seen = []
@@ -56,8 +42,8 @@ def test_line_is_written_as_of_its_iteration_once_its_values_have_landed(cuda, s
     assert lines[0].created < lines[1].created
 
 
-def test_lines_never_wait_inside_an_epoch_and_all_are_there_at_its_end(cuda, stream, written):
-    logger, lines = written
+def test_lines_never_wait_inside_an_epoch_and_all_are_there_at_its_end(cuda, stream, logged):
+    logger, lines = logged
     meter = rm.LoopLogger(max_epochs=1, interval=1, logger=logger)
     cuda.pause(stream)  # whoever waits for it in the loop waits for ever
     for batch in meter.train([1.0, 2.0, 3.0, 4.0, 5.0]):
@@ -68,8 +54,8 @@ def test_lines_never_wait_inside_an_epoch_and_all_are_there_at_its_end(cuda, str
     assert losses_of(lines) == ['1.0000', '1.5000', '2.0000', '2.5000', '3.0000']
 
 
-def test_lines_now_wait(cuda, stream, written):
-    logger, lines = written
+def test_lines_now_wait(cuda, stream, logged):
+    logger, lines = logged
     meter = rm.LoopLogger(max_epochs=1, interval=1, logger=logger, lines='now')
     cuda.delay(stream, 5000)
     for n, batch in enumerate(meter.train([1.0, 2.0, 3.0])):
@@ -77,8 +63,8 @@ def test_lines_now_wait(cuda, stream, written):
         meter.log(loss=cuda.FakeCudaTensor(batch))
 
 
-def test_custom_windows_and_rates_are_those_of_the_iteration(cuda, stream, written, tmp_path):
-    logger, lines = written
+def test_custom_windows_and_rates_are_those_of_the_iteration(cuda, stream, logged, tmp_path):
+    logger, lines = logged
 
     class Optimizer:
         param_groups = [{'lr': 0.1}]  # noqa: RUF012
@@ -110,8 +96,8 @@ def test_custom_windows_and_rates_are_those_of_the_iteration(cuda, stream, writt
     assert len(lines) == 3
 
 
-def test_validation_line_comes_after_the_lines_of_training(cuda, stream, written):
-    logger, lines = written
+def test_validation_line_comes_after_the_lines_of_training(cuda, stream, logged):
+    logger, lines = logged
     meter = rm.LoopLogger(max_epochs=2, interval=2, logger=logger)
     cuda.delay(stream, 500)
     for _ in meter.epochs():
@@ -127,8 +113,8 @@ def test_validation_line_comes_after_the_lines_of_training(cuda, stream, written
     assert 'accuracy: 0.5000' in texts(lines)[2]
 
 
-def test_line_whose_values_cannot_land_is_left_out_with_a_warning(cuda, stream, written, caplog):
-    logger, lines = written
+def test_line_whose_values_cannot_land_is_left_out_with_a_warning(cuda, stream, logged, caplog):
+    logger, lines = logged
     meter = rm.LoopLogger(max_epochs=1, interval=1, logger=logger)
     cuda.pause(stream)
     rm.set_wait_timeout(0.02)
@@ -143,8 +129,8 @@ def test_line_whose_values_cannot_land_is_left_out_with_a_warning(cuda, stream, 
     assert meter.message_hub.get_scalar('train/loss').current() == 1.0
 
 
-def test_line_knows_the_histories_of_its_time(cuda, stream, written):
-    logger, lines = written
+def test_line_knows_the_histories_of_its_time(cuda, stream, logged):
+    logger, lines = logged
     meter = rm.LoopLogger(max_epochs=1, interval=2, logger=logger)
     cuda.pause(stream)
     for batch in meter.train([1.0, 2.0, 3.0, 4.0]):
@@ -157,8 +143,8 @@ def test_line_knows_the_histories_of_its_time(cuda, stream, written):
     assert losses_of(lines) == ['1.5000  extra: 2.0000', '4.0000  extra: 4.0000']
 
 
-def test_line_whose_window_has_left_a_short_history_is_left_out(cuda, stream, written, caplog):
-    logger, lines = written
+def test_line_whose_window_has_left_a_short_history_is_left_out(cuda, stream, logged, caplog):
+    logger, lines = logged
     meter = rm.LoopLogger(max_epochs=1, interval=3000, logger=logger)
     meter.message_hub.log_scalars['train/short'] = rm.HistoryBuffer(max_length=2)
     cuda.pause(stream)
@@ -170,8 +156,8 @@ def test_line_whose_window_has_left_a_short_history_is_left_out(cuda, stream, wr
     assert "left out: series 'train/short': at must be a position whose window" in caplog.text
 
 
-def test_lines_that_wait_are_written_before_a_state_is_loaded(cuda, stream, written):
-    logger, lines = written
+def test_lines_that_wait_are_written_before_a_state_is_loaded(cuda, stream, logged):
+    logger, lines = logged
     meter = rm.LoopLogger(max_iters=4, interval=1, logger=logger)
     state = meter.state_dict()
     cuda.delay(stream, 2000)
@@ -253,8 +239,8 @@ def test_time_of_a_loop_inside_is_not_counted(cuda, stream):
     assert seconds[2] < sum(times(meter, 'val')[1:]) / 10
 
 
-def test_idle_time_is_recorded_when_asked_for(cuda, stream, written):
-    logger, lines = written
+def test_idle_time_is_recorded_when_asked_for(cuda, stream, logged):
+    logger, lines = logged
     meter = rm.LoopLogger(max_epochs=1, interval=4, logger=logger, idle_time=True)
     for batch in meter.train([1.0, 2.0, 3.0, 4.0]):
         meter.log(loss=cuda.FakeCudaTensor(batch))
@@ -267,8 +253,8 @@ def test_idle_time_is_recorded_when_asked_for(cuda, stream, written):
 # ---- NaNs ----
 
 
-def test_nans_are_counted_on_the_line_and_kept_in_the_record(cuda, stream, written, tmp_path):
-    logger, lines = written
+def test_nans_are_counted_on_the_line_and_kept_in_the_record(cuda, stream, logged, tmp_path):
+    logger, lines = logged
     meter = rm.LoopLogger(max_epochs=1, interval=4, window_size=3, logger=logger, work_dir=tmp_path)
     for batch in meter.train([math.nan, 2.0, math.nan, 4.0]):
         meter.log(other=batch, loss=cuda.FakeCudaTensor(batch))
@@ -278,16 +264,16 @@ def test_nans_are_counted_on_the_line_and_kept_in_the_record(cuda, stream, writt
     assert math.isnan(record['loss'])
 
 
-def test_nans_are_shown_as_such_when_asked_for(written):
-    logger, lines = written
+def test_nans_are_shown_as_such_when_asked_for(logged):
+    logger, lines = logged
     meter = rm.LoopLogger(max_epochs=1, interval=2, logger=logger, on_nan='show')
     for batch in meter.train([math.nan, 2.0]):
         meter.log(loss=batch)
     assert losses_of(lines) == ['nan']
 
 
-def test_nans_of_an_evaluation_are_counted(written):
-    logger, lines = written
+def test_nans_of_an_evaluation_are_counted(logged):
+    logger, lines = logged
     meter = rm.LoopLogger(max_epochs=1, logger=logger)
     for batch in meter.train([1.0]):
         meter.log(loss=batch)
@@ -296,8 +282,8 @@ def test_nans_of_an_evaluation_are_counted(written):
     assert 'accuracy: nan 1/3' in texts(lines)[-1]
 
 
-def test_nan_stops_the_run_naming_iteration_and_key_when_asked_for(cuda, stream, written):
-    logger, _ = written
+def test_nan_stops_the_run_naming_iteration_and_key_when_asked_for(cuda, stream, logged):
+    logger, _ = logged
     meter = rm.LoopLogger(max_epochs=1, logger=logger, on_nan='raise')
     done = []
     with pytest.raises(rm.NanError, match=r"series 'train/loss': a NaN was recorded in iteration 3$"):
@@ -308,8 +294,8 @@ def test_nan_stops_the_run_naming_iteration_and_key_when_asked_for(cuda, stream,
     assert len(done) in (3, 4)
 
 
-def test_nan_of_a_value_that_lands_late_is_found_by_the_end_of_the_epoch(cuda, stream, written):
-    logger, _ = written
+def test_nan_of_a_value_that_lands_late_is_found_by_the_end_of_the_epoch(cuda, stream, logged):
+    logger, _ = logged
     meter = rm.LoopLogger(max_epochs=1, logger=logger, on_nan='raise')
     cuda.delay(stream, 2000)
     with pytest.raises(rm.NanError, match=r"series 'train/loss': a NaN was recorded in iteration 6$"):
@@ -329,8 +315,8 @@ def test_unknown_policies_are_refused(name, match):
 
 
 @pytest.mark.parametrize('when', ['deferred', 'now'])
-def test_lines_of_replayed_steps_are_those_of_the_iteration(cuda, stream, written, when):
-    logger, lines = written
+def test_lines_of_replayed_steps_are_those_of_the_iteration(cuda, stream, logged, when):
+    logger, lines = logged
     meter = rm.LoopLogger(max_epochs=1, interval=2, window_size=2, logger=logger, lines=when)
     loss = cuda.FakeCudaTensor(0.0)
     cuda.begin_capture(stream)
@@ -382,9 +368,9 @@ def test_history_without_graphs_has_no_replay_totals():
     assert rm.HistoryBuffer().replay_totals() is None
 
 
-def test_lost_replays_are_reported_once_a_line(written, monkeypatch, caplog):
-    _, lines = written
-    meter = rm.LoopLogger(max_epochs=1, interval=2, logger=written[0], lines='now')
+def test_lost_replays_are_reported_once_a_line(logged, monkeypatch, caplog):
+    _, lines = logged
+    meter = rm.LoopLogger(max_epochs=1, interval=2, logger=logged[0], lines='now')
     loss = rm.HistoryBuffer()
     loss.update(1.0)
     meter.message_hub.log_scalars['train/loss'] = loss
@@ -418,8 +404,8 @@ def test_logger_that_is_gone_leaves_the_time_out_as_it_was():
 
 @pytest.mark.parametrize('interval', [3, 10])
 @pytest.mark.parametrize('when', ['deferred', 'now'])
-def test_line_of_an_evaluation_knows_all_replays(cuda, stream, written, interval, when):
-    logger, lines = written
+def test_line_of_an_evaluation_knows_all_replays(cuda, stream, logged, interval, when):
+    logger, lines = logged
     meter = rm.LoopLogger(max_epochs=1, interval=interval, logger=logger, lines=when)
     accuracy = cuda.FakeCudaTensor(0.0)
     cuda.begin_capture(stream)
@@ -448,8 +434,8 @@ def test_time_over_two_streams_does_not_go_back(cuda, stream):
     assert all(0 <= seconds < 1 for seconds in times(meter))
 
 
-def test_run_can_be_rolled_back_after_a_nan(cuda, stream, written):
-    logger, _ = written
+def test_run_can_be_rolled_back_after_a_nan(cuda, stream, logged):
+    logger, _ = logged
     meter = rm.LoopLogger(max_epochs=2, logger=logger, on_nan='raise')
     state = meter.state_dict()
     cuda.pause(stream)
@@ -466,8 +452,8 @@ def test_run_can_be_rolled_back_after_a_nan(cuda, stream, written):
     assert meter.epoch == 1
 
 
-def test_nan_of_a_replay_stops_the_run(cuda, stream, written):
-    logger, _ = written
+def test_nan_of_a_replay_stops_the_run(cuda, stream, logged):
+    logger, _ = logged
     meter = rm.LoopLogger(max_epochs=1, logger=logger, on_nan='raise')
     loss = cuda.FakeCudaTensor(0.0)
     cuda.begin_capture(stream)
@@ -481,8 +467,8 @@ def test_nan_of_a_replay_stops_the_run(cuda, stream, written):
 
 
 @pytest.mark.parametrize('replacement', [None, rm.HistoryBuffer([9.0], [1])])
-def test_watch_for_nans_stands_histories_that_go(cuda, stream, written, replacement):
-    logger, _ = written
+def test_watch_for_nans_stands_histories_that_go(cuda, stream, logged, replacement):
+    logger, _ = logged
     meter = rm.LoopLogger(max_epochs=1, interval=2, logger=logger, on_nan='raise')
     cuda.pause(stream)
     for batch in meter.train([1.0, 2.0, 3.0, 4.0]):
@@ -540,8 +526,8 @@ def test_loss_that_is_no_number_is_named(bad):
     assert meter.message_hub.log_scalars == {}
 
 
-def test_lines_behind_a_value_that_never_lands_do_not_pile_up(cuda, stream, written, caplog):
-    logger, lines = written
+def test_lines_behind_a_value_that_never_lands_do_not_pile_up(cuda, stream, logged, caplog):
+    logger, lines = logged
     meter = rm.LoopLogger(max_iters=1100, interval=1, logger=logger)
     cuda.pause(stream)
     rm.HistoryBuffer().update(cuda.FakeCudaTensor(1.0))

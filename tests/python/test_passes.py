@@ -17,20 +17,6 @@ torch = pytest.importorskip('torch')
 
 
 @pytest.fixture
-def written():
-    """A logger, and the texts that it got."""
-    texts = []
-
-    class Handler(logging.Handler):
-        def emit(self, record):
-            texts.append(record.getMessage())
-
-    logger = logging.Logger('written')
-    logger.addHandler(Handler())
-    return logger, texts
-
-
-@pytest.fixture
 def clock(monkeypatch):
     """A clock that goes on by a second whenever it is asked."""
     seconds = iter(range(10_000))
