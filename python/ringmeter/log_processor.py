@@ -328,11 +328,8 @@ class LogProcessor:
     def _get_max_memory(self, runner: Any) -> int:
         """Return the most memory that tensors took on the model's device since the last line, in MB."""
         torch = sys.modules['torch']
-        device = getattr(runner.model, 'output_device', None)
         accelerator = torch.musa if 'torch_musa' in sys.modules else torch.cuda
-        most = int(accelerator.max_memory_allocated(device=device)) // (1024 * 1024)
-        accelerator.reset_peak_memory_stats()
-        return most
+        return take_max_memory(accelerator, getattr(runner.model, 'output_device', None))
 
     def _get_iter(self, runner: Any, batch_idx: int) -> int:
         return batch_idx + 1 if self.by_epoch else runner.iter + 1
@@ -354,6 +351,13 @@ class LogProcessor:
             return len(self._get_cur_loop(runner, mode).dataloader)
         except TypeError:  # not known
             return None
+
+
+def take_max_memory(accelerator: Any, device: Any) -> int:
+    """Return the most memory that tensors took on a device of ``torch.cuda`` since the last call, in MB."""
+    most = int(accelerator.max_memory_allocated(device=device)) // (1024 * 1024)
+    accelerator.reset_peak_memory_stats()
+    return most
 
 
 class _Rules(dict[str, 'tuple[str, bool] | None']):

@@ -833,3 +833,14 @@ def test_record_goes_to_both_files_as_before(tmp_path):
     for file in ('scalars.json', 'more.json'):
         assert (tmp_path / 'ours' / file).read_text() == (tmp_path / 'stock' / file).read_text()
     assert 'step' not in record
+
+
+def test_memory_of_a_processor_of_mmengines_own_is_asked_for_without_the_device(monkeypatch):
+    resets = []
+    monkeypatch.setattr(torch.cuda, 'max_memory_allocated', lambda **_: 1536 * 2**20 + 12345)
+    monkeypatch.setattr(torch.cuda, 'reset_peak_memory_stats', lambda: resets.append(1))
+    runner = types.SimpleNamespace(model=None)
+    backend.install()
+    assert STOCK['LogProcessor']()._get_max_memory(runner) == 1536
+    assert mmengine.runner.LogProcessor()._get_max_memory(runner) == 1536
+    assert resets == [1, 1]

@@ -18,6 +18,7 @@ from mmengine.visualization.vis_backend import force_init_env
 import ringmeter
 from ringmeter import ArgumentError, ArgumentTypeError, DeviceError, ScalarError
 
+from ...log_processor import take_max_memory
 from ._classes import HistoryBuffer
 from ._clock import clock_of
 
@@ -141,6 +142,4 @@ def add_record(
 
 def max_cuda_memory(device: Any = None) -> int:
     """Return the most memory that tensors took since the last call, in MB."""
-    most = int(torch.cuda.max_memory_allocated(device=device)) // (1024 * 1024)
-    torch.cuda.reset_peak_memory_stats()
-    return most
+    return take_max_memory(torch.cuda, device)
