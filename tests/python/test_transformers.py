@@ -21,8 +21,11 @@ transformers = pytest.importorskip('transformers')
 from transformers import Trainer, TrainerCallback, TrainingArguments  # noqa: E402
 
 import ringmeter as rm  # noqa: E402
-from ringmeter.integrations import _transformers_callback  # noqa: E402
-from ringmeter.integrations.transformers import RingmeterCallback, RingmeterMixin  # noqa: E402
+from ringmeter.integrations.transformers import (  # noqa: E402
+    RingmeterCallback,
+    RingmeterMixin,
+    _callback,  # noqa: E402
+)
 
 
 class MyTrainer(RingmeterMixin, Trainer):
@@ -430,7 +433,7 @@ class NanAtStep3(Net):
 
 
 def test_nan_that_trainer_hides_is_shown(make, lines, caplog, monkeypatch):
-    _transformers_callback._warn_of_nan_filter.cache_clear()
+    _callback._warn_of_nan_filter.cache_clear()
     trainer = make(
         model=NanAtStep3(), max_steps=4, logging_nan_inf_filter=True, callback={'window_size': 4},
         max_grad_norm=0.0,
@@ -447,7 +450,7 @@ def test_nan_that_trainer_hides_is_shown(make, lines, caplog, monkeypatch):
 
 
 def test_no_warning_without_the_filter(make, caplog):
-    _transformers_callback._warn_of_nan_filter.cache_clear()
+    _callback._warn_of_nan_filter.cache_clear()
     make(max_steps=1).train()
     assert 'logging_nan_inf_filter' not in caplog.text
 

@@ -6,7 +6,11 @@ callbacks=[RingmeterCallback()])`` alone has the losses that Trainer logs.
 
 from __future__ import annotations
 
-from ._transformers_callback import RingmeterCallback
-from ._transformers_mixin import RingmeterMixin
+from .._requirement import require
+
+require('transformers', '4.46', 'transformers')
+
+from ._callback import RingmeterCallback  # noqa: E402
+from ._mixin import RingmeterMixin  # noqa: E402
 
 __all__ = ['RingmeterCallback', 'RingmeterMixin']

@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from .._loop import Loop
-from .._losses import Keys
-from .._passes import EvaluationPass, TrialPass
-from ..loop_logger import LoopLogger
-from ._lightning_package import pl
-from ._step_outputs import StepOutputs
+from ..._loop import Loop
+from ..._losses import Keys
+from ..._passes import EvaluationPass, TrialPass
+from ...loop_logger import LoopLogger
+from .._step_outputs import StepOutputs
+from ._package import pl
 
 
 class Evaluation:

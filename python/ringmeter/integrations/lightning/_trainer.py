@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ._lightning_package import pl
+from ._package import pl
 
 
 def epoch_size(trainer: pl.Trainer) -> int | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .._loop import Loop
-from .._passes import EvaluationPass, TrainPass
-from ..loop_logger import LoopLogger
-from ._step_outputs import StepOutputs
+from ..._loop import Loop
+from ..._passes import EvaluationPass, TrainPass
+from ...loop_logger import LoopLogger
+from .._step_outputs import StepOutputs
 
 _NOT_MEASURED = ('epoch', 'learning_rate', 'step', 'total_flos')
 _SPEEDS = ('runtime', 'samples_per_second', 'steps_per_second', 'model_preparation_time')

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..log_processor import LogProcessor
-from ..loop_logger import LoopLogger
-from ._console import write_above_bars
-from ._lightning_evaluation import Evaluation
-from ._lightning_package import pl
-from ._lightning_trainer import LoggerSink, folder
-from ._lightning_training import Training
+from ...log_processor import LogProcessor
+from ...loop_logger import LoopLogger
+from .._console import write_above_bars
+from ._evaluation import Evaluation
+from ._package import pl
+from ._trainer import LoggerSink, folder
+from ._training import Training
 
 _OF_THE_RUN = ('meter', '_training', '_evaluation', '_folder')
 

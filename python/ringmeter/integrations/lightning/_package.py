@@ -7,7 +7,7 @@ import importlib.util
 import sys
 from typing import TYPE_CHECKING
 
-from ._requirement import require
+from .._requirement import require
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from types import SimpleNamespace
 
-from .._loop import Loop, View
-from .._passes import EvaluationPass
-from ..loop_logger import LoopLogger
+from ..._loop import Loop, View
+from ..._passes import EvaluationPass
+from ...loop_logger import LoopLogger
 
 _MODES = {
     'train': 'train',

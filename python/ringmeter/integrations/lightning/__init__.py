@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._lightning_bar import RingmeterProgressBar, RingmeterRichProgressBar
-from ._lightning_callback import RingmeterCallback
+from ._bar import RingmeterProgressBar, RingmeterRichProgressBar
+from ._callback import RingmeterCallback
 
 __all__ = ['RingmeterCallback', 'RingmeterProgressBar', 'RingmeterRichProgressBar']

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .._errors import ArgumentError
-from ._lightning_callback import RingmeterCallback
-from ._lightning_package import pl
+from ..._errors import ArgumentError
+from ._callback import RingmeterCallback
+from ._package import pl
 
 
 class _Landed(pl.callbacks.ProgressBar):

@@ -8,17 +8,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ..log_processor import LogProcessor
-from ..loop_logger import LoopLogger
-from ._console import write_above_bars
-from ._requirement import require
-from ._transformers_checkpoint import load_state, save_state
-from ._transformers_run import Run
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-require('transformers', '4.46', 'transformers')
-
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments  # noqa: E402
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR  # noqa: E402
+from ...log_processor import LogProcessor
+from ...loop_logger import LoopLogger
+from .._console import write_above_bars
+from ._checkpoint import load_state, save_state
+from ._run import Run
 
 _logger = logging.getLogger('ringmeter')
 

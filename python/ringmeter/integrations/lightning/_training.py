@@ -6,12 +6,12 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from .._loop import Loop
-from .._passes import TrainPass
-from ..loop_logger import LoopLogger
-from ._lightning_package import pl
-from ._lightning_trainer import epoch_size, iterations_left, max_epochs, named_optimizers
-from ._step_outputs import StepOutputs
+from ..._loop import Loop
+from ..._passes import TrainPass
+from ...loop_logger import LoopLogger
+from .._step_outputs import StepOutputs
+from ._package import pl
+from ._trainer import epoch_size, iterations_left, max_epochs, named_optimizers
 
 _logger = logging.getLogger('ringmeter')
 

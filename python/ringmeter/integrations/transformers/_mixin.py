@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers.trainer_utils import has_length
 
-from ._transformers_callback import RingmeterCallback
+from ._callback import RingmeterCallback
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from torch import load, save
 
-from .._errors import ArgumentError, ArgumentTypeError
-from ..loop_logger import LoopLogger
+from ..._errors import ArgumentError, ArgumentTypeError
+from ...loop_logger import LoopLogger
 
 _logger = logging.getLogger('ringmeter')
 NAME = 'ringmeter.pt'  # torch.load(..., weights_only=True) takes it

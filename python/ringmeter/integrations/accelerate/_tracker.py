@@ -1,8 +1,4 @@
-"""A tracker of Hugging Face accelerate that takes tensors as they are: ``Accelerator(log_with='ringmeter')``.
-
-With a version of accelerate that has no ``register_tracker_class``, give it an instance:
-``Accelerator(log_with=RingmeterTracker('<name>', '<folder>'))``.
-"""
+"""The tracker."""
 
 from __future__ import annotations
 
@@ -13,17 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from accelerate import PartialState, tracking
 
-from .._errors import ArgumentTypeError
-from ..loop_logger import LoopLogger
-from ._accelerate_steps import Steps
-from ._console import write_above_bars
-from ._requirement import require
-from ._step_outputs import StepOutputs
-
-require('accelerate', '0.34', 'accelerate')
-
-from accelerate import PartialState, tracking  # noqa: E402
+from ..._errors import ArgumentTypeError
+from ...loop_logger import LoopLogger
+from .._console import write_above_bars
+from .._step_outputs import StepOutputs
+from ._steps import Steps
 
 
 class RingmeterTracker(tracking.GeneralTracker):  # type: ignore[misc]
