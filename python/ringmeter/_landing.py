@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import _core, _staging
-from ._errors import ArgumentError, DeviceError
+from ._errors import ArgumentError, DeviceError, PendingError
 
 _logger = logging.getLogger('ringmeter')
 _MOST = 1024  # waiting: as far back as any history can be asked
@@ -48,21 +48,28 @@ class LandingQueue:
         self._waiting.clear()
 
     def flush(self) -> None:
-        """Wait for everything. What cannot land is left out, with a warning."""
+        """Wait for everything. What cannot land is left out, with a warning.
+
+        Once something has not landed in time, what was put here later has not either, and is not waited for.
+        """
         while self._waiting:
             mark, what, action = self._waiting[0]
             try:
-                problem = '' if _core.wait_for(mark) else 'its values did not land in time'
+                is_in_time = _core.wait_for(mark)
             except DeviceError as error:
-                problem = str(error)
+                self._waiting.popleft()
+                _warn(what, error)
+                continue
             self._waiting.popleft()
-            if problem:
-                _logger.warning('%s is left out: %s', what, problem)
-            else:
+            if is_in_time:
                 _do(what, action)
+                continue
+            behind = f', with {len(self._waiting)} behind it,' if self._waiting else ''
+            self._waiting.clear()
+            _warn(f'{what}{behind}', 'its values did not land in time')
 
     def flush_at_exit(self) -> None:
-        """The same, waiting no longer than two seconds for each."""
+        """The same, waiting no longer than two seconds."""
         timeout = _core.get_wait_timeout()
         _core.set_wait_timeout(min(2.0, timeout))
         try:
@@ -74,8 +81,12 @@ class LandingQueue:
 def _do(what: str, action: Callable[[], None]) -> None:
     try:
         action()
-    except ArgumentError as error:  # a short history no longer has the window
-        _logger.warning('%s is left out: %s', what, error)
+    except (ArgumentError, DeviceError, PendingError) as error:  # a short history no longer has the window
+        _warn(what, error)
+
+
+def _warn(what: str, problem: object) -> None:
+    _logger.warning('%s is left out: %s', what, problem)
 
 
 class HubAt:

@@ -129,6 +129,26 @@ def test_line_whose_values_cannot_land_is_left_out_with_a_warning(cuda, stream, 
     assert meter.message_hub.get_scalar('train/loss').current() == 1.0
 
 
+def test_lines_behind_one_that_does_not_land_are_not_waited_for(cuda, stream, logged, caplog):
+    logger, lines = logged
+    meter = rm.LoopLogger(max_epochs=1, interval=1, logger=logger)
+    cuda.pause(stream)
+    rm.set_wait_timeout(0.3)
+    begin = time.monotonic()
+    try:
+        for batch in meter.train([1.0] * 40):
+            meter.log(loss=cuda.FakeCudaTensor(batch))
+    finally:
+        rm.set_wait_timeout(600)
+        cuda.pause(stream, False)
+    assert time.monotonic() - begin < 6  # 12 if each were waited for
+    assert lines == []
+    (warning,) = [record.getMessage() for record in caplog.records if 'left out' in record.getMessage()]
+    assert warning == (
+        'the line of iteration 1 of train, with 39 behind it, is left out: its values did not land in time'
+    )
+
+
 def test_line_knows_the_histories_of_its_time(cuda, stream, logged):
     logger, lines = logged
     meter = rm.LoopLogger(max_epochs=1, interval=2, logger=logger)

@@ -23,6 +23,7 @@ import ringmeter as rm
 torch = pytest.importorskip('torch')
 pytest.importorskip('mmengine.runner')
 
+import mmengine.config
 import mmengine.device
 import mmengine.hooks
 import mmengine.logging
@@ -672,13 +673,15 @@ def crafted_array() -> Any:
         crafted_array,
         lambda: np.array(['a', 1], dtype=object),
         lambda: np.zeros(2, dtype=[('a', 'f8')]),
-        lambda: np.array(['a']),
         lambda: Crafted(np.dtype, ('f8', False, True), (3, '<', None, ('a',), {'a': 1}, 8, 8, 0)),
     ],
 )
-def test_array_of_anything_but_numbers_is_refused(tmp_path, content):
+def test_array_of_anything_but_numbers_and_text_is_refused(tmp_path, content):
     torch.save({'x': content()}, tmp_path / 'x.pth')
-    with backend.accelerated(), pytest.raises(pickle.UnpicklingError, match='must be of (plain )?numbers'):
+    with (
+        backend.accelerated(),
+        pytest.raises(pickle.UnpicklingError, match='must be of (plain )?numbers or text'),
+    ):
         mmengine.runner.CheckpointLoader.load_checkpoint(str(tmp_path / 'x.pth'))
 
 
@@ -698,6 +701,28 @@ def test_arrays_of_numbers_are_loaded_as_they_are(tmp_path):
         assert loaded[key].dtype == content[key].dtype
     assert loaded['scalar'] == content['scalar']
     loaded['plain'][0, 0] = 7  # its own memory
+
+
+def test_what_describes_a_dataset_is_loaded_as_it_is(tmp_path):
+    content = {
+        'config': mmengine.config.ConfigDict(classes=['a'], nested={'palette': [(1, 2)]}),
+        'weights': [mmengine.config.ConfigDict(values=np.ones(2))],
+        'names': np.array(['nose', 'eye']),
+        'bytes': np.array([b'nose']),
+        'known': frozenset(['a']),
+    }
+    torch.save({'meta': {'dataset_meta': content}}, tmp_path / 'x.pth')
+    with backend.accelerated():
+        loaded = mmengine.runner.CheckpointLoader.load_checkpoint(str(tmp_path / 'x.pth'))
+    loaded = loaded['meta']['dataset_meta']
+    assert type(loaded['config']) is type(loaded['config'].nested) is mmengine.config.ConfigDict
+    assert loaded['config'] == content['config']
+    assert loaded['config'].nested.palette == [(1, 2)]
+    assert type(loaded['weights'][0]['values']) is np.ndarray
+    assert loaded['weights'][0]['values'].tolist() == [1.0, 1.0]
+    assert loaded['names'].tolist() == ['nose', 'eye']
+    assert loaded['bytes'].tolist() == [b'nose']
+    assert loaded['known'] == {'a'}
 
 
 def test_what_the_user_has_allowed_stays_allowed(tmp_path):
@@ -785,8 +810,9 @@ def test_histories_of_others_in_a_hub_are_saved_as_mmengines():
     }
     hub = mmengine.logging.MessageHub('mixed', scalars, resumed_keys=dict.fromkeys(scalars, True))
     saved = hub.state_dict()['log_scalars']
-    ours = mmengine.logging.HistoryBuffer
-    assert [type(history) for history in saved.values()] == [ours, ours, Mine]
+    stock = STOCK['HistoryBuffer']
+    assert [type(history) for history in saved.values()] == [stock, stock, Mine]
+    assert all(isinstance(history, mmengine.logging.HistoryBuffer) for history in saved.values())
     hub.update_scalar('plain', 5.0)
     assert saved['plain'].data[0].tolist() == [1.0]
 
@@ -814,6 +840,48 @@ def test_learning_rates_that_are_no_dict_are_an_error():
         rm.ArgumentTypeError, match=r'get_lr\(\) must return a dict of learning rates .* got \[0.1\]'
     ):
         mmengine.hooks.RuntimeInfoHook().before_train_iter(runner, 0)
+
+
+def test_state_of_a_hub_loads_in_mmengines_own_after_uninstall():
+    backend.install()
+    hub = mmengine.logging.MessageHub('in_process')
+    for value in (1.0, 3.0):
+        hub.update_scalar('train/loss', value)
+    state = hub.state_dict()
+    backend.uninstall()
+    stock = STOCK['MessageHub']('in_process_stock')
+    stock.load_state_dict(state)
+    assert stock.get_scalar('train/loss').mean() == 2.0
+    backend.install()
+    again = mmengine.logging.MessageHub('in_process_again')
+    again.load_state_dict(stock.state_dict())
+    assert isinstance(again.get_scalar('train/loss'), rm.HistoryBuffer)
+    assert again.get_scalar('train/loss').data[0].tolist() == [1.0, 3.0]
+
+
+def test_backend_with_a_way_of_its_own_to_write_records_is_asked(tmp_path):
+    written = []
+
+    class Backend(mmengine.visualization.LocalVisBackend):
+        def _dump(self, value_dict, file_path, file_format):
+            written.append((value_dict, Path(file_path).name, file_format))
+
+    backend.install()
+    Backend(str(tmp_path)).add_scalars({'loss': 1.0}, step=7, file_path='more.json')
+    record = {'loss': 1.0, 'step': 7}
+    assert written == [(record, 'more.json', 'json'), (record, 'scalars.json', 'json')]
+
+
+def test_hub_with_a_way_of_its_own_to_record_is_asked():
+    backend.install()
+
+    class Hub(mmengine.logging.MessageHub):
+        def update_scalar(self, key, value, count=1, resumed=True):
+            super().update_scalar(key, 2 * value, count, resumed)
+
+    runner = types.SimpleNamespace(message_hub=Hub('own_way'))
+    mmengine.hooks.RuntimeInfoHook().after_train_iter(runner, 0, outputs={'loss': torch.tensor(1.5)})
+    assert runner.message_hub.get_scalar('train/loss').current() == 3.0
 
 
 def test_record_goes_to_both_files_as_before(tmp_path):

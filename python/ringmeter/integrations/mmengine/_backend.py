@@ -20,7 +20,7 @@ from mmengine.visualization import LocalVisBackend
 import ringmeter
 from ringmeter import ArgumentError
 
-from . import _checkpoints, _classes, _hooks, _lines, _safe_loading, _times
+from . import _checkpoints, _classes, _hooks, _lines, _records, _safe_loading, _times
 from ._patches import Patches
 
 _logger = logging.getLogger('ringmeter')
@@ -120,7 +120,7 @@ def _patch() -> Patches:
         (IterTimerHook, '_after_epoch', _times.after_epoch),
         (IterTimerHook, '_after_iter', _times.after_iter),
         (OptimWrapper, '_clip_grad', _hooks.clip_gradients),
-        (LocalVisBackend, 'add_scalars', _hooks.add_record),
+        (LocalVisBackend, 'add_scalars', _records.add_record),
         (CheckpointLoader, 'load_checkpoint', classmethod(_safe_loading.load_checkpoint)),
     )
     for owner, name, method in methods:

@@ -79,10 +79,10 @@ class MessageHub(ringmeter.MessageHub, metaclass=ABCMeta):
 
     @staticmethod
     def _as_mmengine(buffer: Any) -> Any:
-        """Return a copy of a history, of a class that mmengine knows."""
-        if not isinstance(buffer, ringmeter.HistoryBuffer) or type(buffer) not in _OURS:
+        """Return a copy of a history as one of mmengine's own, which both load."""
+        if type(buffer) not in (HistoryBuffer, ringmeter.HistoryBuffer, StockHistoryBuffer):
             return copy.deepcopy(buffer)  # the user's own
-        history = HistoryBuffer()
+        history = StockHistoryBuffer()
         history.__setstate__(state_of(buffer))
         return history
 
@@ -99,7 +99,6 @@ class LogProcessor(ringmeter.LogProcessor, metaclass=ABCMeta):
     """A :class:`ringmeter.LogProcessor`."""
 
 
-_OURS = (HistoryBuffer, ringmeter.HistoryBuffer)
 PAIRS: list[tuple[Any, Any]] = [
     (StockHistoryBuffer, HistoryBuffer),
     (StockMessageHub, MessageHub),

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
-from mmengine.fileio import dump
 from mmengine.hooks import RuntimeInfoHook
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from mmengine.structures import BaseDataElement
-from mmengine.visualization.vis_backend import force_init_env
 
 import ringmeter
-from ringmeter import ArgumentError, ArgumentTypeError, DeviceError, ScalarError
+from ringmeter import ArgumentTypeError, DeviceError, ScalarError
 
 from ...log_processor import take_max_memory
 from ._classes import HistoryBuffer
@@ -57,7 +54,7 @@ def record_outputs(
 ) -> None:
     """Record what the model returned, together. What is not a scalar is reported once and left out."""
     hub = runner.message_hub
-    if not isinstance(hub, ringmeter.MessageHub):
+    if getattr(type(hub), 'update_scalar', None) is not ringmeter.MessageHub.update_scalar:
         _record_outputs_of_stock(self, runner, batch_idx, data_batch, outputs)
         return
     if outputs is None:
@@ -118,26 +115,6 @@ def update_losses(outputs: list[Any], losses: dict[str, Any]) -> tuple[list[Any]
             else:
                 losses[name] = history
     return outputs[:-1], losses
-
-
-@force_init_env  # type: ignore[untyped-decorator]
-def add_record(
-    self: Any, scalar_dict: dict[str, Any], step: int = 0, file_path: str | None = None, **_: Any
-) -> None:
-    """Append a record to the file of all scalars, and to another: made into text once, written at once."""
-    if not isinstance(scalar_dict, dict):
-        raise ArgumentTypeError(f'scalar_dict must be a dict, got {scalar_dict!r}')
-    paths = [self._scalar_save_file]
-    if file_path is not None:
-        paths.insert(0, os.path.join(self._save_dir, file_path))  # noqa: PTH118
-        if not file_path.endswith('.json') or paths[0] == paths[1]:
-            raise ArgumentError(
-                f'file_path must end with .json, and not be that of all scalars, got {file_path!r}'
-            )
-    text = dump({**scalar_dict, 'step': scalar_dict.get('step', step)}, file_format='json') + '\n'
-    for path in paths:
-        with open(path, 'a') as file:  # noqa: PTH123  Path takes as long as the rest
-            file.write(text)
 
 
 def max_cuda_memory(device: Any = None) -> int:

@@ -1,4 +1,4 @@
-"""LoggerHook's lines and records, written once their values have landed."""
+"""LoggerHook's lines and records: whether one is due, and written once their values have landed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Loading checkpoints under ``torch.load(weights_only=True)``, which refuses whatever is not named to it.
 
-What histories and arrays of numbers are pickled with is named here, and stands for something that can make
-only that: real dtypes and arrays could be put together so that they read any memory.
+What histories, arrays of numbers or text and the dicts of configs are pickled with is named here, and stands
+for something that can make only that: real dtypes and arrays could be put together so that they read any
+memory.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.config import ConfigDict
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.runner import CheckpointLoader
 
@@ -30,29 +32,29 @@ class _Name:
 
 
 class _DType:
-    """Stands for ``numpy.dtype``, of plain numbers."""
+    """Stands for ``numpy.dtype``, of plain numbers or text."""
 
     def __init__(self, code: str, align: bool = False, copy: bool = True) -> None:
         self.value = np.dtype(code) if isinstance(code, str) else np.dtype(object)
-        if self.value.kind not in 'biufc' or self.value.shape:
-            raise pickle.UnpicklingError(f'an array must be of numbers, got one of {code!r}')
+        if self.value.kind not in 'biufcSU' or self.value.shape:
+            raise pickle.UnpicklingError(f'an array must be of numbers or text, got one of {code!r}')
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         order, *details = state[1:5]
         if order not in ('<', '>', '|', '=') or details != [None, None, None]:
-            raise pickle.UnpicklingError(f'an array must be of plain numbers, got one of {state!r}')
+            raise pickle.UnpicklingError(f'an array must be of plain numbers or text, got one of {state!r}')
         self.value = self.value.newbyteorder(order)
 
 
 class _Array:
-    """Stands for an array of numbers, until the checkpoint is there."""
+    """Stands for an array, until the checkpoint is there."""
 
     value: np.ndarray[Any, Any]
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, is_fortran, data = state
         if not isinstance(dtype, _DType) or not isinstance(data, bytes):
-            raise pickle.UnpicklingError('an array must be of numbers, got one of something else')
+            raise pickle.UnpicklingError('an array must be of numbers or text, got one of something else')
         flat = np.frombuffer(data, dtype.value)
         self.value = flat.reshape(shape, order='F' if is_fortran else 'C').copy(order='K')
 
@@ -84,6 +86,12 @@ def _make_scalar(dtype: Any, data: bytes) -> Any:
     return np.frombuffer(data, dtype.value)[0]
 
 
+def _make_config(values: Any) -> ConfigDict:
+    if type(values) is not dict:
+        raise pickle.UnpicklingError(f'a ConfigDict must be made of a dict, got {values!r}')
+    return ConfigDict(values)
+
+
 def _get_attribute(owner: Any, name: str) -> Any:
     """What a checkpoint gets for ``getattr``: the few attributes that one of mmengine looks up with it."""
     if owner is _History and name in DEFAULTS:
@@ -100,6 +108,9 @@ def _safe_globals() -> list[tuple[Any, str]]:
     methods = {**StockHistoryBuffer._statistics_methods, **HistoryBuffer._statistics_methods}
     return [
         (_History, f'{PATH}.HistoryBuffer'),
+        (_make_config, f'{ConfigDict.__module__}.{ConfigDict.__qualname__}'),
+        (frozenset, 'builtins.frozenset'),
+        (frozenset, '__builtin__.frozenset'),
         (_one_cycle, f'{OneCycleParamScheduler.__module__}.{OneCycleParamScheduler.__qualname__}'),
         *((_get_attribute, f'{module}.getattr') for module in ('__builtin__', 'builtins')),
         *(
@@ -122,7 +133,7 @@ def _safe_numpy() -> list[tuple[Any, str]]:
 
 @contextmanager
 def histories_are_safe() -> Iterator[None]:
-    """Let ``torch.load(weights_only=True)`` take histories and arrays of numbers, for as long as this runs.
+    """Let ``torch.load(weights_only=True)`` take what mmengine's checkpoints have, for as long as this runs.
 
     What the user has allowed stays allowed; with numpy among it, arrays are real ones from the start.
     """
