@@ -1,5 +1,6 @@
 """Train a small classifier on scikit-learn's handwritten digits with Hugging Face accelerate.
 
+pip install '.[accelerate]' scikit-learn
 accelerate launch examples/accelerate_digits.py    # or plain python
 """
 

@@ -1,5 +1,6 @@
 """Train a small classifier on scikit-learn's handwritten digits with a hand-written PyTorch loop.
 
+pip install . torch scikit-learn
 python examples/digits.py            # lines that count epochs
 python examples/digits.py --by-iter  # lines that count iterations
 """

@@ -1,5 +1,6 @@
 """Train a small classifier on scikit-learn's handwritten digits with Lightning.
 
+pip install '.[lightning]' scikit-learn
 python examples/lightning_digits.py
 """
 

@@ -1,5 +1,6 @@
 """Train on scikit-learn's handwritten digits as torchvision's reference scripts do.
 
+pip install . torch scikit-learn
 python examples/metric_logger.py
 """
 

@@ -1,5 +1,6 @@
 """Train a small classifier on scikit-learn's handwritten digits with mmengine's Runner, on ringmeter.
 
+pip install '.[mmengine]' scikit-learn
 python examples/mmengine_digits.py           # with the backend
 python examples/mmengine_digits.py --stock   # without: the same lines
 """

@@ -1,5 +1,6 @@
 """Train a tiny GPT-2 on the characters of Python's own argparse module with Hugging Face's Trainer.
 
+pip install '.[transformers]'
 python examples/transformers_text.py
 """
 
