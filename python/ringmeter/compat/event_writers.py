@@ -50,7 +50,7 @@ class JSONWriter(EventWriter):
 
     def write(self) -> None:
         """Append what is new in the running storage, as of now."""
-        self._storage = get_event_storage()
+        self._storage = _next_storage(self._storage)
         self._storage.when_landed(self._append, f'a record of {self._file.path}')
 
     def _append(self, storage: EventStorage) -> None:
@@ -93,7 +93,7 @@ class CommonMetricPrinter(EventWriter):
 
     def write(self) -> None:
         """Log a line about the running storage, as of now. Nothing after the last iteration."""
-        storage = self._storage = get_event_storage()
+        storage = self._storage = _next_storage(self._storage)
         if storage.iter == self._max_iter:
             return
         log = partial(self._log, eta=self._eta(storage), memory=max_memory(), created=time.time())
@@ -144,6 +144,14 @@ class CommonMetricPrinter(EventWriter):
             for name, history in list(storage.histories().items())
             if part in name
         )
+
+
+def _next_storage(before: EventStorage | None) -> EventStorage:
+    """Return the running storage; what a writer put off for another one is written first."""
+    storage = get_event_storage()
+    if before is not None and before is not storage:
+        before.flush()
+    return storage
 
 
 def _clock(seconds: float) -> str:
