@@ -40,7 +40,7 @@ def no_sync() -> Iterator[None]:
     ``.cpu()``, ``nonzero()``, ``if tensor:``, copies that block), ``synchronize()`` of ``torch.cuda``,
     ``torch.accelerator``, streams and events, and reading a history whose values have not landed, which
     ``landed=True`` avoids. Not seen are waits of ``torch.distributed``, ``torch.sparse``, ``torch.Event``,
-    the memory allocator and other libraries.
+    ``torch.Stream``, the memory allocator and other libraries, and those whose error the code itself catches.
 
     It works with CUDA and ROCm. Where torch has no such device it warns that it cannot tell, and the code
     just runs. Blocks may be nested. A wait inside of backward is named by the line that called

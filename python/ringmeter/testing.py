@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 
 import pytest
 
@@ -21,6 +21,8 @@ def no_sync() -> Callable[[], AbstractContextManager[None]]:
             with no_sync():
                 step(batch)
     """
+    with suppress(ImportError):
+        import torch  # noqa: F401  # the test may be the first to need it
     problem = _no_sync.cannot_tell()
     if problem:
         pytest.skip(f'no_sync() cannot tell whether the code waits: {problem}')

@@ -421,6 +421,21 @@ def test_fixture_fails_the_test_that_waits(pytester, how):
     result.stdout.fnmatch_lines(['*SyncError: the step must not wait*torch.cuda.Event.synchronize(None)*'])
 
 
+def test_fixture_loads_torch_for_a_test_that_has_not_yet(pytester):
+    pytester.makepyfile("""
+        import sys
+        from ringmeter.testing import no_sync
+
+        assert 'torch' not in sys.modules
+
+        def test_step(no_sync):
+            pass
+    """)
+    result = pytester.runpytest_subprocess('-rs')
+    assert result.parseoutcomes().keys() <= {'passed', 'skipped'}
+    result.stdout.no_fnmatch_line('*torch has not been imported*')
+
+
 def test_fixture_skips_where_it_cannot_tell(pytester):
     how = 'from ringmeter.testing import no_sync'
     pytester.makepyfile(TESTS_OF_A_USER.format(how=how, available=False))
