@@ -98,10 +98,14 @@ class HubAt:
     def __init__(self, hub: Any) -> None:
         self.log_scalars = dict(hub.log_scalars)  # histories may be replaced meanwhile
         self.runtime_info = dict(hub.runtime_info)
-        self.positions = {
+        self.positions: dict[str, int] = {
             key: buffer.position for key, buffer in self.log_scalars.items() if hasattr(buffer, 'position')
         }
         self.marks = _core.mark_replays() if _core.has_captures(hub.log_scalars) else []
+
+    def add(self, key: str, history: Any) -> None:
+        """Take another history, as it is now."""
+        self.log_scalars[key], self.positions[key] = history, history.position
 
     def get_scalar(self, key: str) -> Any:
         """Return a copy of a history, as it was."""

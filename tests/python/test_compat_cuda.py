@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import threading
 import time
 
 import ringmeter as rm
@@ -127,6 +128,31 @@ def test_lines_that_wait_know_the_meters_of_their_time(cuda, stream, capsys):
     ]
 
 
+def test_meter_that_cannot_be_copied_is_in_lines_that_wait_as_it_is_then(cuda, stream, capsys):
+    class Own:
+        def __init__(self):
+            self.lock, self.last = threading.Lock(), None
+
+        def update(self, value):
+            with self.lock:
+                self.last = value
+
+        def __str__(self):
+            return f'last {self.last}'
+
+    logger = MetricLogger(delimiter='  ')
+    logger.add_meter('own', Own())
+    cuda.pause(stream)
+    for i in logger.log_every(range(2), 1):
+        logger.update(loss=cuda.FakeCudaTensor(float(i)), own=i)
+        if i == 1:
+            cuda.pause(stream, False)
+    assert meters_of(capsys.readouterr().out.splitlines()) == [
+        ['own: last 1', 'loss: 0.0000 (0.0000)'],
+        ['own: last 1', 'loss: 0.0000 (0.5000)'],
+    ]
+
+
 def test_lines_now_wait(cuda, stream, capsys):
     logger = MetricLogger(lines='now')
     cuda.delay(stream, 5000)
@@ -234,6 +260,28 @@ def test_replays_of_a_cuda_graph_are_in_the_lines(cuda, stream, capsys):
     assert (logger.loss.count, logger.loss.value) == (5, 3.0)
 
 
+def test_replays_that_wait_count_as_often_as_was_captured(cuda, stream, capsys, monkeypatch):
+    acc, three_times_acc = cuda.FakeCudaTensor(0.0), cuda.FakeCudaTensor(0.0)
+    monkeypatch.setattr('ringmeter.compat.smoothed_value._product', lambda *_: three_times_acc)
+    logger = MetricLogger(delimiter='  ')
+    logger.update(acc=8.0)
+    cuda.begin_capture(stream, 0)
+    logger.meters['acc'].update(acc, n=4)
+    graph = cuda.end_capture(stream)
+    cuda.pause(stream)
+    for i in logger.log_every(range(3), 1):
+        acc.write(float(i))
+        three_times_acc.write(3.0 * i)
+        cuda.replay(graph, stream)
+        if i == 2:
+            cuda.pause(stream, False)
+    assert meters_of(capsys.readouterr().out.splitlines()) == [
+        ['acc: 0.0000 (1.6000)'],
+        ['acc: 1.0000 (1.3333)'],
+        ['acc: 1.0000 (1.5385)'],
+    ]
+
+
 # ---- EventStorage ----
 
 
@@ -297,6 +345,19 @@ def test_writer_that_is_closed_has_written_everything(cuda, stream, logged, tmp_
             writer.write()
             writer.close()
         assert len(lines) == len(path.read_text().splitlines()) == 1
+
+
+def test_writer_of_two_storages_writes_in_order(cuda, stream, tmp_path):
+    path = tmp_path / 'metrics.json'
+    writer = JSONWriter(path)
+    with EventStorage() as outer:
+        cuda.delay(stream, 2000)
+        outer.put_scalar('loss', cuda.FakeCudaTensor(1.0))
+        writer.write()
+        with EventStorage(start_iter=5) as inner:
+            inner.put_scalar('acc', 2.0)
+            writer.write()
+        assert path.read_text() == '{"iteration": 0, "loss": 1.0}\n{"acc": 2.0, "iteration": 5}\n'
 
 
 def test_writer_of_ones_own_need_not_wait(cuda, stream):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import math
@@ -82,6 +83,20 @@ def test_n_counts_for_the_global_average_only(as_tensor):
         meter.update(torch.tensor(value, dtype=torch.float16) if as_tensor else value, n=n)
     assert (meter.count, meter.total, meter.global_avg) == (20, 1400.0, 70.0)
     assert (meter.avg, meter.median, meter.deque) == (75.0, 75.0, (50.0, 75.0, 100.0))
+
+
+@pytest.mark.parametrize('value', [2.0, np.float32(2), np.array(2.0), np.array([2.0]), np.array([[2]])])
+def test_whatever_is_one_number_may_be_weighted(value):
+    meter = SmoothedValue()
+    meter.update(value, n=np.int64(3))
+    assert (repr(meter.count), meter.total, meter.value) == ('3', 6.0, 2.0)
+
+
+@pytest.mark.parametrize(('n', 'count'), [(1, '2'), (64, '65'), (0.5, '1.5')])
+def test_count_is_an_integer_unless_a_weight_is_none(n, count):
+    meter = recorded([1.0])
+    meter.update(1.0, n=n)
+    assert repr(meter.count) == count
 
 
 def test_weighted_float16_does_not_overflow():
@@ -319,6 +334,16 @@ def test_meter_must_have_update():
     assert len(logger.meters) == 0
 
 
+@pytest.mark.parametrize('duplicate', [copy.deepcopy, lambda logger: pickle.loads(pickle.dumps(logger))])
+def test_copy_of_a_logger_records_for_itself(duplicate):
+    logger = MetricLogger()
+    logger.update(loss=1.0)
+    other = duplicate(logger)
+    other.update(loss=3.0, acc=5.0)
+    assert str(logger) == 'loss: 1.0000 (1.0000)'
+    assert str(other) == 'loss: 1.0000 (2.0000)\tacc: 5.0000 (5.0000)'
+
+
 def test_hub_has_the_histories_for_any_other_statistic():
     logger = MetricLogger()
     for value in (1.0, 2.0, 3.0, 10.0):
@@ -438,6 +463,14 @@ def test_lines_and_records_of_dinov2_start_and_stop_where_they_are_told(clock, c
         {'iteration': 10, 'iter_time': 1.0, 'data_time': 0.5, 'loss': 0.0},
         {'iteration': 12, 'iter_time': 1.0, 'data_time': 0.5, 'loss': 1.0},
     ]
+
+
+def test_loop_that_does_not_start_at_0_ends_with_the_number_of_its_batches(clock, capsys):
+    seen = list(MetricLogger(variant='dinov2').log_every(Loader(clock, 10), 3, 'Resumed', start_iteration=6))
+    assert seen == [0, 1, 2, 3]
+    assert [line[:15] for line in capsys.readouterr().out.splitlines()] == [
+        'Resumed\t[ 6/10]', 'Resumed\t[ 9/10]', 'Resumed Total t',
+    ]  # fmt: skip
 
 
 def test_lines_go_where_they_are_told(clock, caplog):
@@ -562,6 +595,16 @@ try:
     logger.synchronize_between_processes()
 except ArgumentError as error:
     print(error, loss.count)
+many = MetricLogger()
+many.update(**{f'class_{i:03}': i for i in range(200 if rank else 3)})
+try:
+    many.synchronize_between_processes()
+except ArgumentError as error:
+    print(str(error)[:56], many.class_002.count)
+many = MetricLogger()
+many.update(**{f'class_{i:03}': i for i in range(200)})
+many.synchronize_between_processes()
+print(len(calls), [many.meters[f'class_{i:03}'].total for i in (0, 63, 64, 199)])
 dist.destroy_process_group()
 """
 
@@ -586,11 +629,15 @@ def test_ranks_add_up_all_meters_in_one_collective(tmp_path):
         '1 int 9 69.0 9 78.0 (0.0, 1.0, 2.0)',
         '2 20 140.0',
         'meters must have the same names on every rank, got acc, loss, only_0 here 20',
+        'meters must have the same names on every rank, got class 1',
+        '8 [0.0, 126.0, 128.0, 398.0]',
     ]
     assert outputs[1] == [
         '1 int 9 69.0 9 78.0 (10.0, 11.0, 12.0)',
         '2 20 140.0',
         'meters must have the same names on every rank, got acc, loss, only_1 here 20',
+        'meters must have the same names on every rank, got class 1',
+        '8 [0.0, 126.0, 128.0, 398.0]',
     ]
     assert len((tmp_path / 'metrics.json').read_text().splitlines()) == 2  # of rank 0
 

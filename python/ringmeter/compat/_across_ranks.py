@@ -1,4 +1,4 @@
-"""Totals of meters over all ranks, in one collective."""
+"""Totals of meters over all ranks, of up to 64 in one collective."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # Where each backend's tensors must be; others take them from the CPU.
 _DEVICES = {'nccl': 'cuda', 'xccl': 'xpu', 'hccl': 'npu'}
-_METERS_A_BLOCK = 64
+_NUMBERS_AT_ONCE = 2 * 64
 
 
 def initialised_torch() -> Any:
@@ -50,16 +50,19 @@ def _totals(meter: SmoothedValue) -> tuple[float, float]:
 def _sums(torch: Any, names: list[str], numbers: list[float]) -> list[float]:
     """Return the sum of each number over all ranks.
 
-    In front goes a check sum of the names, and the length is one of few, so that ranks with other names get
-    an error and do not wait for each other.
+    Every collective is of the same length and has a check sum of the names in front, so that ranks with other
+    names get an error from the first and do not wait for each other.
     """
     check = zlib.crc32(repr(names).encode())
-    padding = [0.0] * (-len(numbers) % (2 * _METERS_A_BLOCK))
     device = _DEVICES.get(torch.distributed.get_backend(), 'cpu')
-    tensor = torch.tensor([check, *numbers, *padding], dtype=torch.float64, device=device)
-    torch.distributed.all_reduce(tensor)
-    numbers = tensor.tolist()
-    sum_of_checks, sums = numbers[0], numbers[1:]
-    if sum_of_checks != check * torch.distributed.get_world_size():
-        raise ArgumentError(f'meters must have the same names on every rank, got {", ".join(names)} here')
+    sums: list[float] = []
+    for start in range(0, max(len(numbers), 1), _NUMBERS_AT_ONCE):
+        block = numbers[start : start + _NUMBERS_AT_ONCE]
+        padding = [0.0] * (_NUMBERS_AT_ONCE - len(block))
+        tensor = torch.tensor([check, *block, *padding], dtype=torch.float64, device=device)
+        torch.distributed.all_reduce(tensor)
+        sum_of_checks, *rest = tensor.tolist()
+        if sum_of_checks != check * torch.distributed.get_world_size():
+            raise ArgumentError(f'meters must have the same names on every rank, got {", ".join(names)} here')
+        sums += rest
     return sums

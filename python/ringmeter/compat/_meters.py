@@ -24,8 +24,7 @@ class Meters(MutableMapping[str, Any]):
 
     def __init__(self, hub: MessageHub, fmt: str) -> None:
         self.timers: list[LoopTimer] = []  # of the loops that run, the innermost last
-        self._record = hub.update_scalars
-        self._histories = hub.log_scalars
+        self._hub = hub
         self._fmt = fmt
         self._meters: dict[str, Any] = {}
         self._names: set[str] = set()  # theirs
@@ -37,7 +36,7 @@ class Meters(MutableMapping[str, Any]):
         Raises:
             ScalarError: A value is not one real number. Nothing was recorded.
         """
-        (self.timers[-1].record if self.timers else self._record)(scalars)
+        (self.timers[-1].record if self.timers else self._hub.update_scalars)(scalars)
         if not self._names.issuperset(scalars):
             self._adopt(scalars)
         self.pass_iteration()
@@ -57,7 +56,7 @@ class Meters(MutableMapping[str, Any]):
             if name not in self._meters:
                 self._names.add(name)
                 meter = self._meters[name] = SmoothedValue(fmt=self._fmt)
-                meter._use(self._histories[name])
+                meter._use(self._hub.log_scalars[name])
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._meters:
@@ -70,10 +69,10 @@ class Meters(MutableMapping[str, Any]):
         records_itself = getattr(type(meter), 'update', None) is not SmoothedValue.update
         self._meters[name] = meter
         self._names.add(name)
-        self._histories[name] = _Converted(meter) if records_itself else meter.history
+        self._hub.log_scalars[name] = _Converted(meter) if records_itself else meter.history
 
     def __delitem__(self, name: str) -> None:
-        del self._meters[name], self._histories[name]
+        del self._meters[name], self._hub.log_scalars[name]
         self._names.discard(name)
 
     def __contains__(self, name: object) -> bool:

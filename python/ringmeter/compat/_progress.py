@@ -7,10 +7,11 @@ import datetime
 import operator
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from .._errors import ArgumentError, ArgumentTypeError
+from .._landing import HubAt
 from .._timing import LoopTimer
 from ..history_buffer import HistoryBuffer
 from ..message_hub import MessageHub
@@ -70,12 +71,11 @@ class Progress:
             self._hub.log_scalars.pop(key, None)
             self._hub._resumed_keys.pop(key, None)
 
-    def as_of(self, positions: Mapping[str, int]) -> Progress:
+    def as_of(self, now: HubAt) -> Progress:
         """Return this as it is now, to be asked when the positions of the histories are known."""
         frozen = copy.copy(self)
         frozen.time, frozen.data_time = (
-            meter._as_of(positions, key)
-            for meter, key in zip((self.time, self.data_time), self._keys, strict=True)
+            meter._as_of(now, key) for meter, key in zip((self.time, self.data_time), self._keys, strict=True)
         )
         return frozen
 

@@ -30,7 +30,8 @@ class Totals:
     def count(self, at: int) -> float:
         """Return the sum of their counts."""
         newer = at - self.start
-        return self.count_before + (self.history.count(newer, at=at).item() if newer > 0 else 0)
+        count = self.count_before + (self.history.count(newer, at=at).item() if newer > 0 else 0)
+        return int(count) if count == int(count) else count
 
     def folded(self) -> Totals:
         """Return the same, needing no longer what has landed to be in the ring."""

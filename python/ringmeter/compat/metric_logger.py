@@ -105,6 +105,9 @@ class MetricLogger:
     def add_meter(self, name: str, meter: Any) -> None:
         """Use a meter for a name: a :class:`SmoothedValue`, or anything with ``update(value)``.
 
+        One with an ``update`` of its own gets numbers: those on a device are waited for. A line that is
+        printed later shows it as it was, if ``copy.deepcopy`` can copy it.
+
         Raises:
             ArgumentTypeError: It has no ``update``.
         """
@@ -124,7 +127,7 @@ class MetricLogger:
         return self.delimiter.join(f'{name}: {meter.global_avg:.4f}' for name, meter in self.meters.items())
 
     def synchronize_between_processes(self) -> None:
-        """Add up ``count`` and ``total`` of each meter over all ranks, in one collective.
+        """Add up ``count`` and ``total`` of each meter over all ranks, of up to 64 in one collective.
 
         Every rank must call it. Does nothing without ``torch.distributed``. Waits for the values.
 
@@ -152,7 +155,7 @@ class MetricLogger:
             print_freq: See above.
             header: What each line begins with.
             n_iterations: Number of iterations to stop at, for an iterable without ``len()`` or end.
-            start_iteration: Number of the first.
+            start_iteration: Number of the first. From another than 0, ``len()`` too is a number to stop at.
 
         Raises:
             ArgumentTypeError: The number of iterations is not known, or ``print_freq`` is not an int.
@@ -172,7 +175,7 @@ class MetricLogger:
                     self._put_line(progress, iteration)
                 self._lines.run_landed()
                 self.meters.pass_iteration()
-                if n_iterations is not None and iteration >= total - 1:
+                if iteration >= total - 1 and (n_iterations is not None or start_iteration):
                     break
             self._lines.flush()
             self._print(progress.closing_line())
@@ -195,7 +198,7 @@ class MetricLogger:
             self._write_line(progress, iteration, memory)
             return
         now = HubAt(hub)
-        frozen, frozen_progress = self._as_of(now), progress.as_of(now.positions)
+        frozen, frozen_progress = self._as_of(now), progress.as_of(now)
 
         def write_later() -> None:
             now.settle()
@@ -206,7 +209,7 @@ class MetricLogger:
     def _as_of(self, now: HubAt) -> MetricLogger:
         frozen = copy.copy(self)
         frozen.meters = {  # type: ignore[assignment]
-            name: meter._as_of(now.positions, name) if name in now.positions else copy.deepcopy(meter)
+            name: meter._as_of(now, name) if name in now.positions else _copy(meter)
             for name, meter in self.meters.items()
         }
         return frozen
@@ -230,3 +233,11 @@ class MetricLogger:
     def _print(self, line: str) -> None:
         # Looked up each time: scripts replace print on all ranks but the first.
         (self._write or print)(line)
+
+
+def _copy(meter: Any) -> Any:
+    """Return a copy of a meter of the user's, or itself where it cannot be copied."""
+    try:
+        return copy.deepcopy(meter)
+    except Exception:
+        return meter

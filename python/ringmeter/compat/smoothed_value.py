@@ -7,9 +7,8 @@ import math
 import operator
 import sys
 from array import array
-from collections.abc import Mapping
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +17,9 @@ from .._errors import ArgumentError, ArgumentTypeError
 from ..history_buffer import HistoryBuffer
 from ._across_ranks import add_up
 from ._totals import FOLD_EVERY, Totals
+
+if TYPE_CHECKING:
+    from .._landing import HubAt
 
 _FMT = '{median:.4f} ({global_avg:.4f})'
 
@@ -59,7 +61,7 @@ class SmoothedValue:
         if self._window_size < 1:
             raise ArgumentError(f'window_size must be at least 1, got {window_size!r}')
         self.fmt = _FMT if fmt is None else fmt
-        self._positions: Mapping[str, int] | None = None  # as of which this is, under _key: None for now
+        self._now: HubAt | None = None  # as of which this is, under _key: None for now
         self._key = ''
         self._use(_new_history(max(1_000_000, 4 * self._window_size)))
 
@@ -180,14 +182,14 @@ class SmoothedValue:
         self._is_plain = True  # all values are in the ring, and each counts once
         self._totals = Totals(history)
         self._surplus: Totals | None = None  # of what values count for beyond once
-        self._surplus_end: int | None = None  # as _positions
         self._until_fold = FOLD_EVERY
 
-    def _as_of(self, positions: Mapping[str, int], key: str) -> SmoothedValue:
-        """Return this meter as it is now, to be asked when the position of its history is known."""
+    def _as_of(self, now: HubAt, key: str) -> SmoothedValue:
+        """Return this meter as it is now, to be asked when the positions of its histories are known."""
         frozen = copy.copy(self)
-        frozen._positions, frozen._key = positions, key
-        frozen._surplus_end = 0 if self._surplus is None else self._surplus.history.position
+        frozen._now, frozen._key = now, key
+        if self._surplus is not None:
+            now.add(_surplus_of(key), self._surplus.history)
         return frozen
 
     def _record_surplus(self, value: Any, times: Any) -> None:
@@ -206,12 +208,8 @@ class SmoothedValue:
 
     @property
     def _position(self) -> int:
-        """Where the history stands, waiting for replays of CUDA graphs that record into it."""
-        if self._positions is not None:
-            return self._positions[self._key]
-        if _core.has_captures({'': self.history}):
-            self.history.count()
-        return self.history.position
+        """Where the history stands."""
+        return _settled(self.history) if self._now is None else self._now.positions[self._key]
 
     @property
     def _window(self) -> tuple[int, int]:
@@ -222,7 +220,20 @@ class SmoothedValue:
     @property
     def _surplus_position(self) -> int:
         assert self._surplus is not None
-        return self._surplus.history.position if self._surplus_end is None else self._surplus_end
+        if self._now is None:
+            return _settled(self._surplus.history)
+        return self._now.positions[_surplus_of(self._key)]
+
+
+def _settled(history: HistoryBuffer) -> int:
+    """Return where a history stands, waiting for replays of CUDA graphs that record into it."""
+    if _core.has_captures({'': history}):
+        history.count()
+    return history.position
+
+
+def _surplus_of(key: str) -> str:
+    return f'{key}, beyond once'
 
 
 def _new_history(max_length: int) -> HistoryBuffer:
@@ -250,4 +261,6 @@ def _product(value: Any, times: float) -> Any:
     if torch is not None and isinstance(value, torch.Tensor):
         has_double = value.device.type in ('cpu', 'cuda')
         return value.detach().to(torch.float64 if has_double else torch.float32) * times
-    return float(value) * times if isinstance(value, Real | np.ndarray) else value * times
+    if isinstance(value, np.ndarray):
+        value = value.item()
+    return float(value) * times if isinstance(value, Real) else value * times
