@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 
 import numpy as np
@@ -20,12 +19,19 @@ class EventHistory:
         buffer: The :class:`ringmeter.HistoryBuffer` of the values, for any other statistic.
     """
 
-    def __init__(self, name: str, buffer: HistoryBuffer, iterations: HistoryBuffer) -> None:
+    def __init__(
+        self,
+        name: str,
+        buffer: HistoryBuffer,
+        iterations: HistoryBuffer,
+        totals: Totals | None = None,
+        positions: Mapping[str, int] | None = None,
+    ) -> None:
         self.buffer = buffer
         self._name = name
         self._iterations = iterations
-        self._totals = Totals(buffer)
-        self._positions: Mapping[str, int] | None = None  # as of which this is: None for now
+        self._totals = totals or Totals(buffer)
+        self._positions = positions  # as of which this is: None for now
 
     def latest(self) -> float:
         """Return the newest value."""
@@ -83,9 +89,7 @@ class EventHistory:
 
     def _as_of(self, positions: Mapping[str, int]) -> EventHistory:
         """Return this history as it was at a position."""
-        frozen = copy.copy(self)
-        frozen._positions = positions
-        return frozen
+        return EventHistory(self._name, self.buffer, self._iterations, self._totals, positions)
 
     def _fold(self) -> None:
         self._totals = self._totals.folded()
