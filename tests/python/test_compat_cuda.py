@@ -128,6 +128,27 @@ def test_lines_that_wait_know_the_meters_of_their_time(cuda, stream, capsys):
     ]
 
 
+def test_meter_of_a_class_derived_from_ours_does_not_wait_either(cuda, stream, capsys):
+    class Percent(SmoothedValue):
+        updates = 0
+
+        def update(self, value, n=1):
+            super().update(value, n)
+            self.updates += 1
+
+        def __str__(self):
+            return f'{self.value:.0f} % of {self.updates}'
+
+    logger = MetricLogger(delimiter='  ')
+    logger.add_meter('acc', Percent())
+    cuda.pause(stream)  # who waits for it now waits for ever
+    for i in logger.log_every(range(2), 1):
+        logger.acc.update(cuda.FakeCudaTensor(50.0 + i))
+        if i == 1:
+            cuda.pause(stream, False)
+    assert meters_of(capsys.readouterr().out.splitlines()) == [['acc: 50 % of 1'], ['acc: 51 % of 2']]
+
+
 def test_meter_that_cannot_be_copied_is_in_lines_that_wait_as_it_is_then(cuda, stream, capsys):
     class Own:
         def __init__(self):

@@ -209,7 +209,7 @@ class MetricLogger:
     def _as_of(self, now: HubAt) -> MetricLogger:
         frozen = copy.copy(self)
         frozen.meters = {  # type: ignore[assignment]
-            name: meter._as_of(now, name) if name in now.positions else _copy(meter)
+            name: meter._as_of(now, name) if isinstance(meter, SmoothedValue) else _copy(meter)
             for name, meter in self.meters.items()
         }
         return frozen

@@ -188,6 +188,7 @@ class SmoothedValue:
         """Return this meter as it is now, to be asked when the positions of its histories are known."""
         frozen = copy.copy(self)
         frozen._now, frozen._key = now, key
+        now.add(key, self.history)  # one with an update of its own is not in the hub
         if self._surplus is not None:
             now.add(_surplus_of(key), self._surplus.history)
         return frozen
