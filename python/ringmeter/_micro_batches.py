@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from ._errors import ScalarError
 from ._scalars import as_number
 
 
@@ -43,8 +44,18 @@ class MicroBatches:
 
 def _summands(key: str, value: Any) -> tuple[Any, Any]:
     if isinstance(value, dict) and 'value' in value:
-        return _summand(key, value['value']), value.get('count', 1)
+        return _summand(key, value['value']), _count(key, value.get('count', 1))
     return _summand(key, value), 1
+
+
+def _count(key: str, count: Any) -> int:
+    try:
+        number = count if isinstance(count, int) else as_number(count, key)
+    except ScalarError:
+        number = None
+    if not isinstance(number, int):
+        raise ScalarError(f'series {key!r}: count must be an int, got {count!r}')
+    return number
 
 
 def _summand(key: str, value: Any) -> Any:
@@ -52,7 +63,12 @@ def _summand(key: str, value: Any) -> Any:
     if isinstance(value, float | int):
         return value
     torch = sys.modules.get('torch')
-    if torch is None or not isinstance(value, torch.Tensor) or value.numel() != 1 or value.is_complex():
+    if torch is None or not isinstance(value, torch.Tensor) or value.numel() != 1:
+        return as_number(value, key)
+    if value.is_complex() or value.is_meta:
         return as_number(value, key)
     dtype = torch.float32 if value.device.type == 'mps' else torch.float64
-    return value.detach().reshape(()).to(dtype, copy=True)
+    try:
+        return value.detach().reshape(()).to(dtype, copy=True)
+    except RuntimeError:  # a sparse or nested one
+        return as_number(value, key)

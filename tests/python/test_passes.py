@@ -140,9 +140,26 @@ def test_micro_batch_with_a_value_that_is_no_number_adds_nothing():
     for bad in ('x', torch.zeros(2), torch.tensor(1j), None):
         with pytest.raises(rm.ScalarError, match="series 'train/x': value must be one real number"):
             running.record({'train/loss': 5.0, 'train/x': bad})
+    for bad in ('x', 1.5, torch.tensor(0.5), None):
+        with pytest.raises(rm.ScalarError, match="^series 'train/x': count must be an int, got "):
+            running.record({'train/loss': 5.0, 'train/x': {'value': 1.0, 'count': bad}})
     running.end_batch()
     assert values(meter, 'train/loss') == [1.0]
     assert 'train/x' not in meter.message_hub.log_scalars
+
+
+def test_micro_batches_may_have_tensors_that_cannot_be_added_as_they_are():
+    meter = rm.LoopLogger(max_epochs=1, logger=logging.Logger('quiet'))
+    running = TrainPass(meter, Loop('train', 1))
+    running.accumulates = True
+    running.begin_batch()
+    for odd in (torch.ones(1).to_sparse(), torch.ones(1)):
+        running.record({'train/odd': odd, 'train/count': {'value': 4.0, 'count': torch.tensor(2)}})
+    with pytest.raises(rm.ScalarError, match="series 'train/odd': value must be one real number, but Tensor"):
+        running.record({'train/odd': torch.empty((), device='meta')})
+    running.end_batch()
+    assert values(meter, 'train/odd') == [1.0]
+    assert [array.tolist() for array in meter.message_hub.get_scalar('train/count').data] == [[8.0], [4]]
 
 
 def test_lines_count_iterations_when_the_number_of_batches_is_not_known(written):
