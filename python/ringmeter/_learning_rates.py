@@ -25,9 +25,13 @@ class LearningRates:
         self._optimizers = [(f'{name}.' if name else '', each) for name, each in named.items()]
 
     def record(self, hub: MessageHub) -> None:
+        """Record them, but for groups that have none, or None: their optimizer finds its own."""
         for prefix, optimizer in self._optimizers:
             for index, group in enumerate(optimizer.param_groups):
+                rate = group.get('lr')
+                if rate is None:
+                    continue
                 if index == 0:
-                    hub.update_scalar(f'train/{prefix}lr', group['lr'])
+                    hub.update_scalar(f'train/{prefix}lr', rate)
                 else:
-                    hub.update_scalar(f'train/{prefix}{group.get("name", f"group{index}")}.lr', group['lr'])
+                    hub.update_scalar(f'train/{prefix}{group.get("name", f"group{index}")}.lr', rate)

@@ -310,6 +310,28 @@ def test_names_of_schedulers_name_the_rates(trainer_of, written):
     assert rates == ['train/generator.lr', 'train/SGD.lr']
 
 
+def test_groups_without_a_rate_have_none_recorded(trainer_of, written):
+    class Finds(torch.optim.SGD):
+        """Sets its rate when it steps, as Adafactor does."""
+
+        def __init__(self, parameters):
+            super().__init__(parameters, lr=0.5)
+            self.param_groups[0]['lr'] = None
+
+        def step(self, closure=None):
+            self.param_groups[0]['lr'] = 0.5
+            return super().step(closure)
+
+    class Adaptive(Net):
+        def configure_optimizers(self):
+            return Finds(self.parameters())
+
+    callback, module = RingmeterCallback(logger=written[0]), Adaptive()
+    trainer_of(callback).fit(module, loader(3))
+    assert values(callback, 'train/lr') == [0.5, 0.5]
+    assert values(callback, 'train/loss') == module.seen
+
+
 # ---- lengths ----
 
 
