@@ -163,6 +163,8 @@ class TrainPass(Pass):
         meter._timed += 1
         if meter.max_iters is not None:
             self._infos['eta'] = meter._seconds / meter._timed * max(0, meter.max_iters - meter.iter - 1)
+        else:
+            self._infos.pop('eta', None)  # that of an evaluation inside of the epoch
         meter._look_for_nans('train', meter.iter + 1)
         if self._is_due():
             meter._write_line(meter, self.done, 'train', meter.iter + 1 if step is None else step)

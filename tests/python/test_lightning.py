@@ -366,6 +366,14 @@ def test_loaders_without_length_give_lines_that_count_iterations(trainer_of, wri
     assert 'accuracy: 2.0000' in written[1][-1]
 
 
+def test_eta_of_validation_is_not_that_of_training(trainer_of, written):
+    callback = RingmeterCallback(logger=written[0], interval=1)
+    data = DataLoader(Stream(4), batch_size=None)
+    trainer_of(callback, val_check_interval=2).fit(Validated(), data, loader(2))
+    assert headers(written[1])[2] == 'Iter(val) [1/2]'
+    assert ['eta' in text for text in written[1] if 'train' in text] == [False] * 4
+
+
 def test_max_steps_bound_loaders_without_length(trainer_of, written):
     callback = RingmeterCallback(logger=written[0], interval=2)
     trainer_of(callback, max_steps=4).fit(Net(), DataLoader(Stream(100), batch_size=None))
