@@ -282,6 +282,32 @@ def test_manual_accumulation_is_one_row_for_each_step_and_for_the_rest(trainer_o
     assert values(callback, 'train/loss') == pytest.approx(means)
 
 
+def test_what_a_step_logs_itself_is_one_row_for_each_manual_step(trainer_of, written):
+    class Accumulates(Manual):
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.0)
+
+        def training_step(self, batch, batch_idx):
+            callback.meter.log(number=batch_idx)
+            self.manual_backward(self.loss(batch))
+            if batch_idx % 3 == 2:
+                self.optimizers().step()
+
+    callback = RingmeterCallback(logger=written[0])
+    trainer_of(callback, max_epochs=2).fit(Accumulates(), loader(6))
+    assert values(callback, 'train/number') == [1.0, 4.0] * 2
+
+
+def test_integers_of_manual_optimization_stay_integers(trainer_of, written):
+    class Counts(Manual):
+        def training_step(self, batch, batch_idx):
+            return {**super().training_step(batch, batch_idx), 'hits': torch.tensor(batch_idx)}
+
+    callback = RingmeterCallback(logger=written[0], interval=3)
+    trainer_of(callback).fit(Counts(), loader(3))
+    assert written[1][0].endswith('hits: 2')
+
+
 def test_manual_steps_that_the_trainer_does_not_see_are_said(trainer_of, written, caplog):
     class Raw(Manual):
         def training_step(self, batch, batch_idx):

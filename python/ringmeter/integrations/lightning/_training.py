@@ -33,6 +33,7 @@ class Training:
         self._step = 0  # trainer.global_step after the newest row
         self._begin = 0, 0  # where this run of the trainer began: trainer.global_step, meter.iter
         self._has_rest = False  # micro-batches that no row has yet
+        self._each_steps: bool | None = None  # each batch so far; None: there was none in this run
         self._outputs = StepOutputs()
 
     def start(self, trainer: pl.Trainer) -> None:
@@ -41,6 +42,7 @@ class Training:
         is_same = trainer.lightning_module.automatic_optimization or meter.iter == 0
         self._begin = step, step if is_same else meter.iter
         self._step = step
+        self._each_steps = None
         epochs = max_epochs(trainer)
         meter._start_run(named_optimizers(trainer), trainer.current_epoch, self._begin[1], epochs, None)
         is_wanted = epochs is not None if self._by_epoch is None else self._by_epoch
@@ -62,7 +64,9 @@ class Training:
             running.done = batch_idx // trainer.accumulate_grad_batches
             running.loop.size = epoch_size(trainer)
             self._set_limit(trainer, running.done)
-        running.accumulates = trainer.accumulate_grad_batches > 1
+        # With manual optimization, only the end of a batch tells whether it steps.
+        is_manual = not trainer.lightning_module.automatic_optimization
+        running.accumulates = trainer.accumulate_grad_batches > 1 or (is_manual and not self._each_steps)
         running.begin_batch()
 
     def end_batch(self, trainer: pl.Trainer, outputs: Any) -> None:
@@ -70,7 +74,8 @@ class Training:
         if running is None or not running.is_open:  # the batch was None
             return
         has_stepped = step != self._step
-        running.accumulates |= not has_stepped
+        self._each_steps = has_stepped and self._each_steps is not False
+        running.accumulates = trainer.accumulate_grad_batches > 1 or not has_stepped
         self._outputs.record(running, _whole(outputs, trainer))
         running.end_batch(has_stepped, step)
         self._step = step
