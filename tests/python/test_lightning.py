@@ -689,6 +689,18 @@ def test_logger_gets_the_step_of_manual_optimization(trainer_of, written, tmp_pa
     assert [step for step, _ in memory.records] == [4, 8]
 
 
+def test_table_is_written_line_by_line(trainer_of, written, tmp_path):
+    class Looks(pl.Callback):
+        def on_train_batch_end(self, trainer, *_):
+            if trainer.global_step == 5:
+                self.seen = (tmp_path / 'table' / 'version_0' / 'metrics.csv').read_text()
+
+    looks = Looks()
+    table = pl.loggers.CSVLogger(tmp_path, name='table')
+    trainer_of(RingmeterCallback(logger=written[0], interval=2), looks, logger=table).fit(Net(), loader(6))
+    assert [row['step'] for row in csv.DictReader(io.StringIO(looks.seen))] == ['2', '4']
+
+
 def test_logger_that_fails_is_reported_once_and_the_others_go_on(trainer_of, written, tmp_path):
     broken, memory = Memory(str(tmp_path), fails=True), Memory(str(tmp_path))
     callback = RingmeterCallback(logger=written[0], interval=1)

@@ -65,6 +65,7 @@ class LoggerSink:
 
     def add_scalars(self, scalars: dict[str, Any], step: int) -> None:
         self._logger.log_metrics(scalars, step)
+        self._logger.save()  # as Lightning does: CSVLogger writes nothing by itself but at steps 99, 199, ...
 
     def __str__(self) -> str:
         return type(self._logger).__name__
