@@ -857,6 +857,17 @@ def test_nan_on_the_device_stops_the_run_when_asked_for(trainer_of, written, cud
         trainer_of(callback).fit(Nan(cuda), loader(4))
 
 
+def test_nan_on_the_device_stops_a_validation_on_its_own(trainer_of, written, cuda, stream):
+    class Nan(OnDevice):
+        def validation_step(self, batch, batch_idx):
+            return {'fake': self.fake(math.nan)}
+
+    callback = RingmeterCallback(logger=written[0], on_nan='raise')
+    cuda.delay(stream, 20_000)
+    with pytest.raises(rm.NanError, match=r"series 'val/fake': a NaN was recorded in iteration 0$"):
+        trainer_of(callback).validate(Nan(cuda), loader(2), verbose=False)
+
+
 class Refuses(pl.Trainer):
     """A trainer whose metrics nobody may read: that converts them."""
 

@@ -58,7 +58,7 @@ class Evaluation:
     def end(self) -> None:
         running, self._running = self._running, None
         if running is not None:
-            running.end(waits=False)
+            running.end(waits=not self._meter._is_training())  # on its own, this is the end of the run
 
     def stop(self) -> None:
         """It ends in the middle, if it has not ended."""
