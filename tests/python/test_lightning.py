@@ -632,6 +632,20 @@ def test_run_goes_on_from_a_checkpoint_without_histories(trainer_of, written, tm
     assert len(values(callback, 'train/loss')) == 3
 
 
+def test_going_back_to_a_checkpoint_forgets_what_came_after_it(trainer_of, written, tmp_path):
+    class Late(Validated):
+        def validation_step(self, batch, batch_idx):
+            return {'late': 1.0} if self.current_epoch == 1 else {}
+
+    save = pl.callbacks.ModelCheckpoint(str(tmp_path), filename='{epoch}', save_top_k=-1)
+    callback = RingmeterCallback(logger=written[0])
+    trainer = trainer_of(callback, save, max_epochs=2)
+    trainer.fit(Late(), loader(2), loader(1))
+    trainer.fit(Late(), loader(2), loader(1), ckpt_path=tmp_path / 'epoch=0.ckpt')
+    assert len(values(callback, 'train/loss')) == 4
+    assert values(callback, 'val/late') == [1.0]
+
+
 def test_copies_and_pickles_have_the_histories(trainer_of):
     callback = RingmeterCallback(interval=3, work_dir='nowhere')
     callback.meter.log(loss=1.0)

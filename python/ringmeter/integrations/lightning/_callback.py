@@ -198,6 +198,9 @@ class RingmeterCallback(pl.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.meter.load_state_dict(state_dict)
+        histories = self.meter.message_hub.log_scalars
+        for key in histories.keys() - state_dict['message_hub']['log_scalars'].keys():
+            del histories[key]  # of what came after the checkpoint
 
     def __getstate__(self) -> dict[str, Any]:
         # What writes cannot go into another process; the histories go as plain data.
