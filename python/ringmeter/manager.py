@@ -48,7 +48,7 @@ class ManagerMixin:
 
     @classmethod
     def get_current_instance(cls: type[T]) -> T:
-        """Return the instance that was made last.
+        """Return the instance that was made last, or that a trainer has begun a run with since.
 
         Raises:
             RuntimeError: None has been made.
@@ -64,6 +64,12 @@ class ManagerMixin:
     def check_instance_created(cls, name: str) -> bool:
         """Tell whether there is an instance of that name."""
         return name in cls._instance_dict
+
+    def _make_current(self) -> None:
+        """Be the one that :meth:`get_current_instance` returns, as if it had been made last."""
+        with _lock:
+            self._instance_dict.pop(self._instance_name, None)
+            self._instance_dict[self._instance_name] = self
 
     @property
     def instance_name(self) -> str:

@@ -568,6 +568,18 @@ def test_two_callbacks_keep_histories_and_states_of_their_own(trainer_of, writte
     assert sorted(states) == ["RingmeterCallback{'name': 'ringmeter'}", "RingmeterCallback{'name': 'second'}"]
 
 
+def test_current_hub_is_that_of_the_callback_that_runs(trainer_of, written):
+    class Records(Net):
+        def training_step(self, batch, batch_idx):
+            rm.MessageHub.get_current_instance().update_scalar('train/direct', batch_idx)
+            return self.loss(batch)
+
+    first, second = RingmeterCallback(logger=written[0]), RingmeterCallback(logger=written[0])
+    for callback in (first, second, first):
+        trainer_of(callback).fit(Records(), loader(2))
+        assert values(callback, 'train/direct') == [0, 1]
+
+
 # ---- checkpoints ----
 
 

@@ -103,6 +103,7 @@ class RingmeterCallback(pl.Callback):
         if stage == 'fit' and trainer.global_step == 0 and self.meter.iter > 0:
             self._reset()
         meter = self.meter
+        meter.message_hub._make_current()
         meter._is_silent = not trainer.is_global_zero
         if meter._is_silent or stage == 'predict':
             return
