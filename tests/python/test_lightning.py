@@ -1010,6 +1010,20 @@ def test_wrong_arguments_are_refused_at_once(arguments, match):
         RingmeterCallback(**arguments)
 
 
+@pytest.mark.parametrize('cls', [RingmeterProgressBar, RingmeterRichProgressBar])
+@pytest.mark.parametrize(
+    ('arguments', 'match'),
+    [
+        ({'names': 'loss'}, "names must be a sequence of names, got 'loss'"),
+        ({'window_size': 0}, 'window_size must be at least 1, got 0'),
+        ({'window_size': 'epoch'}, "window_size must be an int, got 'epoch'"),
+    ],
+)
+def test_wrong_arguments_of_a_bar_are_refused_at_once(cls, arguments, match):
+    with pytest.raises((rm.ArgumentError, rm.ArgumentTypeError), match=match):
+        cls(**arguments)
+
+
 def run(code):
     return subprocess.run(
         [sys.executable, '-W', 'ignore', '-c', code], check=False, capture_output=True, text=True, timeout=120

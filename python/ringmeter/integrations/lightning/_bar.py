@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..._errors import ArgumentError
+from ..._errors import ArgumentError, ArgumentTypeError
+from ...loop_logger import _check_at_least_1
 from ._callback import RingmeterCallback
 from ._package import pl
 
@@ -14,6 +15,9 @@ class _Landed(pl.callbacks.ProgressBar):
     """A bar that shows what a RingmeterCallback recorded, as far as it has landed."""
 
     def __init__(self, names: Sequence[str] = ('loss',), window_size: int = 1, **arguments: Any) -> None:
+        if isinstance(names, str):
+            raise ArgumentTypeError(f'names must be a sequence of names, got {names!r}')
+        _check_at_least_1(window_size=window_size)
         super().__init__(**arguments)
         self._names = tuple(names)
         self._window_size = window_size
@@ -53,7 +57,9 @@ class RingmeterProgressBar(_Landed, pl.callbacks.TQDMProgressBar):
         **arguments: As for ``TQDMProgressBar``.
 
     Raises:
-        ArgumentError: When the trainer starts: it has no :class:`RingmeterCallback`.
+        ArgumentError: ``window_size`` is less than 1; or, when the trainer starts, it has no
+            :class:`RingmeterCallback`.
+        ArgumentTypeError: ``names`` is one str, or ``window_size`` is not an int.
     """
 
 
