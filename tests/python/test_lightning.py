@@ -298,6 +298,33 @@ def test_what_a_step_logs_itself_is_one_row_for_each_manual_step(trainer_of, wri
     assert values(callback, 'train/number') == [1.0, 4.0] * 2
 
 
+def test_lines_of_manual_accumulation_know_how_many_steps_there_will_be(trainer_of, written, tmp_path):
+    class Accumulates(Manual):
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.0)
+
+        def training_step(self, batch, batch_idx):
+            self.manual_backward(self.loss(batch))
+            if batch_idx % 3 == 2:
+                self.optimizers().step()
+
+        def on_train_batch_end(self, outputs, batch, batch_idx):
+            if (self.current_epoch, batch_idx) == (0, 2):
+                self.trainer.save_checkpoint(tmp_path / 'x.ckpt')
+
+    logger, texts = written
+    of_epoch = ['[{}][1/3]', '[{}][2/3]', '[{}][3/3]']
+    lines = [f'Epoch(train) {text.format(epoch)}' for epoch in (1, 2) for text in of_epoch]
+    callback = RingmeterCallback(logger=logger, interval=1)
+    trainer_of(callback, max_epochs=2).fit(Accumulates(), loader(8))
+    assert headers(texts) == lines
+    assert callback.meter.message_hub.get_info('eta') == 0.0
+    texts.clear()
+    resumed = RingmeterCallback(logger=logger, interval=1)
+    trainer_of(resumed, max_epochs=2).fit(Accumulates(), loader(8), ckpt_path=tmp_path / 'x.ckpt')
+    assert headers(texts) == lines[1:]
+
+
 def test_integers_of_manual_optimization_stay_integers(trainer_of, written):
     class Counts(Manual):
         def training_step(self, batch, batch_idx):

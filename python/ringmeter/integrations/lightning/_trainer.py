@@ -3,25 +3,49 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from ._package import pl
 
 
-def epoch_size(trainer: pl.Trainer) -> int | None:
-    """Return the number of optimizer steps in an epoch; None if it is not known."""
-    batches = trainer.num_training_batches
-    return None if math.isinf(batches) else math.ceil(batches / trainer.accumulate_grad_batches)
+def progress(trainer: Any) -> Any:
+    """Return the trainer's own count of batches: ``.current.processed`` and ``.total.processed``."""
+    return trainer.fit_loop.epoch_loop.batch_progress
+
+
+def share_of_batch(trainer: pl.Trainer, iters: int) -> Fraction:
+    """Return how much of an iteration a batch is: by manual optimization, what it was in those so far."""
+    if trainer.lightning_module.automatic_optimization:
+        return Fraction(1, trainer.accumulate_grad_batches)
+    batches = progress(trainer).total.processed
+    return min(Fraction(1), Fraction(iters, batches)) if iters and batches else Fraction(1)
+
+
+def iterations_of_epoch(trainer: pl.Trainer, share: Fraction, done: int = 0, batches: int = 0) -> int | None:
+    """Return how many an epoch has, ``done`` of them in its first ``batches``; None if that is not known."""
+    if math.isinf(trainer.num_training_batches):
+        return None
+    return done + math.ceil((trainer.num_training_batches - batches) * share)
 
 
 def max_epochs(trainer: pl.Trainer) -> int | None:
     return None if trainer.max_epochs in (None, -1) else trainer.max_epochs
 
 
-def iterations_left(trainer: pl.Trainer, done: int, steps_per_iteration: float) -> int | None:
-    """Return how many iterations are left of the run, ``done`` of the epoch being done; None if not known."""
-    size, epochs = epoch_size(trainer), max_epochs(trainer)
+def iterations_left(
+    trainer: pl.Trainer, size: int | None, done: int, steps_per_iteration: float
+) -> int | None:
+    """Return how many iterations are left of the run, None if that is not known.
+
+    Args:
+        trainer: Whose run it is.
+        size: Number of those of an epoch, if it is known.
+        done: Number of those done of the running epoch.
+        steps_per_iteration: How often ``trainer.global_step`` counts one.
+    """
+    epochs = max_epochs(trainer)
     limits = []
     if size is not None and epochs is not None:
         limits.append(size * (epochs - trainer.current_epoch) - done)

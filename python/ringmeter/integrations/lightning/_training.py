@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,14 @@ from ..._passes import TrainPass
 from ...loop_logger import LoopLogger
 from .._step_outputs import StepOutputs
 from ._package import pl
-from ._trainer import epoch_size, iterations_left, max_epochs, named_optimizers
+from ._trainer import (
+    iterations_left,
+    iterations_of_epoch,
+    max_epochs,
+    named_optimizers,
+    progress,
+    share_of_batch,
+)
 
 _logger = logging.getLogger('ringmeter')
 
@@ -46,12 +54,13 @@ class Training:
         epochs = max_epochs(trainer)
         meter._start_run(named_optimizers(trainer), trainer.current_epoch, self._begin[1], epochs, None)
         is_wanted = epochs is not None if self._by_epoch is None else self._by_epoch
-        meter.log_processor.by_epoch = is_wanted and epoch_size(trainer) is not None
+        meter.log_processor.by_epoch = is_wanted and not math.isinf(trainer.num_training_batches)
 
     def begin_epoch(self, trainer: pl.Trainer) -> None:
         self._meter.epoch = trainer.current_epoch
-        self._set_limit(trainer, 0)
-        self._running = TrainPass(self._meter, Loop('train', epoch_size(trainer)))
+        loop = Loop('train', iterations_of_epoch(trainer, share_of_batch(trainer, self._meter.iter)))
+        self._set_limit(trainer, loop.size, 0, self._meter.iter)
+        self._running = TrainPass(self._meter, loop)
         self._is_new = True
 
     def begin_batch(self, trainer: pl.Trainer, batch_idx: int) -> None:
@@ -61,9 +70,10 @@ class Training:
         assert running is not None
         if self._is_new:
             self._is_new = False
-            running.done = batch_idx // trainer.accumulate_grad_batches
-            running.loop.size = epoch_size(trainer)
-            self._set_limit(trainer, running.done)
+            share = share_of_batch(trainer, self._meter.iter)
+            running.done = int(batch_idx * share)
+            running.loop.size = iterations_of_epoch(trainer, share)
+            self._set_limit(trainer, running.loop.size, running.done, self._meter.iter)
         # With manual optimization, only the end of a batch tells whether it steps.
         is_manual = not trainer.lightning_module.automatic_optimization
         running.accumulates = trainer.accumulate_grad_batches > 1 or (is_manual and not self._each_steps)
@@ -77,6 +87,8 @@ class Training:
         self._each_steps = has_stepped and self._each_steps is not False
         running.accumulates = trainer.accumulate_grad_batches > 1 or not has_stepped
         self._outputs.record(running, _whole(outputs, trainer))
+        if has_stepped:
+            self._learn_limit(trainer, running)
         running.end_batch(has_stepped, step)
         self._step = step
         self._has_rest = not has_stepped
@@ -91,6 +103,7 @@ class Training:
                     'the trainer counted no optimizer step, so an epoch becomes one iteration: '
                     'step the optimizers that self.optimizers() returns'
                 )
+            self._learn_limit(trainer, running)
             running.end_batch(step=trainer.global_step)
             self._has_rest = False
         running.end(waits=False)
@@ -101,15 +114,30 @@ class Training:
             self._running.close()
         self._running, self._has_rest = None, False
 
-    def _set_limit(self, trainer: pl.Trainer, done: int) -> None:
-        """Say how long the run will be, ``done`` iterations of the epoch being behind it."""
-        meter = self._meter
-        steps, iters = trainer.global_step - self._begin[0], meter.iter - self._begin[1]
-        if steps == 0 or iters == 0:
+    def _learn_limit(self, trainer: pl.Trainer, running: TrainPass) -> None:
+        """An iteration ends: where they have several batches each by manual optimization, see how many."""
+        if trainer.lightning_module.automatic_optimization or self._each_steps:
+            return
+        iters, done = self._meter.iter + 1, running.done + 1
+        batches = progress(trainer).current.processed
+        running.loop.size = iterations_of_epoch(trainer, share_of_batch(trainer, iters), done, batches)
+        self._set_limit(trainer, running.loop.size, done, iters)
+
+    def _set_limit(self, trainer: pl.Trainer, size: int | None, done: int, iters: int) -> None:
+        """Say how long the run will be.
+
+        Args:
+            trainer: Whose run it is.
+            size: Number of iterations of an epoch, if it is known.
+            done: Number of those that the running epoch has behind it.
+            iters: Number of those that the run has.
+        """
+        steps, new = trainer.global_step - self._begin[0], iters - self._begin[1]
+        if steps == 0 or new == 0:
             is_automatic = trainer.lightning_module.automatic_optimization
-            steps, iters = 1 if is_automatic else max(1, len(trainer.optimizers)), 1
-        left = iterations_left(trainer, done, steps / iters)
-        meter.max_iters = None if left is None else meter.iter + left
+            steps, new = 1 if is_automatic else max(1, len(trainer.optimizers)), 1
+        left = iterations_left(trainer, size, done, steps / new)
+        self._meter.max_iters = None if left is None else iters + left
 
 
 def _whole(outputs: Any, trainer: pl.Trainer) -> Any:
