@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ._errors import ArgumentTypeError
+from .history_buffer import HistoryBuffer
 
 if TYPE_CHECKING:
     from .message_hub import MessageHub
@@ -26,12 +27,23 @@ class LearningRates:
 
     def record(self, hub: MessageHub) -> None:
         """Record them, but for groups that have none, or None: their optimizer finds its own."""
+        for key, rate in self._by_key():
+            hub.update_scalar(key, rate)
+
+    def take_back(self, hub: MessageHub) -> None:
+        """Undo the newest :meth:`record`."""
+        for key, _ in self._by_key():
+            history = hub.log_scalars.get(key)
+            if isinstance(history, HistoryBuffer) and history.position > 0:
+                hub.log_scalars[key] = history.as_of(history.position - 1)
+
+    def _by_key(self) -> Iterator[tuple[str, Any]]:
         for prefix, optimizer in self._optimizers:
             for index, group in enumerate(optimizer.param_groups):
                 rate = group.get('lr')
                 if rate is None:
                     continue
                 if index == 0:
-                    hub.update_scalar(f'train/{prefix}lr', rate)
+                    yield f'train/{prefix}lr', rate
                 else:
-                    hub.update_scalar(f'train/{prefix}{group.get("name", f"group{index}")}.lr', rate)
+                    yield f'train/{prefix}{group.get("name", f"group{index}")}.lr', rate

@@ -148,6 +148,12 @@ class TrainPass(Pass):
             self._meter.flush()
         self._meter.epoch += 1
 
+    def drop_iteration(self) -> None:
+        """The iteration that runs, if one does, will not end: forget that it began."""
+        if self.is_open:
+            self.is_open = False
+            self._meter._rates.take_back(self._meter.message_hub)
+
     def leave(self) -> None:
         """It is left in an iteration, which counts once the run goes on."""
         self._meter._has_left |= self in self._meter._running

@@ -671,6 +671,36 @@ def test_run_goes_on_from_a_checkpoint_without_histories(trainer_of, written, tm
     assert len(values(callback, 'train/loss')) == 3
 
 
+def test_rate_of_a_step_that_failed_is_not_in_the_checkpoint(trainer_of, written, tmp_path):
+    class Fails(Net):
+        def training_step(self, batch, batch_idx):
+            if batch_idx == 2 and resumed is None:
+                raise ZeroDivisionError
+            return self.loss(batch)
+
+    class Saves(pl.Callback):
+        def on_exception(self, trainer, *_):
+            trainer.save_checkpoint(tmp_path / 'x.ckpt')
+
+    callback, resumed = RingmeterCallback(logger=written[0]), None
+    with pytest.raises(ZeroDivisionError):
+        trainer_of(callback, Saves()).fit(Fails(), loader(4))
+    assert len(values(callback, 'train/lr')) == 2
+    resumed = RingmeterCallback(logger=written[0])
+    trainer_of(resumed).fit(Fails(), loader(4), ckpt_path=tmp_path / 'x.ckpt')
+    assert len(values(resumed, 'train/lr')) == len(values(resumed, 'train/loss')) == 4
+
+
+def test_batch_that_is_skipped_has_no_rate(trainer_of, written):
+    class Skips(Net):
+        def on_train_batch_start(self, batch, batch_idx):
+            return -1 if batch_idx == 2 else None
+
+    callback = RingmeterCallback(logger=written[0])
+    trainer_of(callback, max_epochs=2).fit(Skips(), loader(4))
+    assert len(values(callback, 'train/lr')) == len(values(callback, 'train/loss')) == 4
+
+
 def test_going_back_to_a_checkpoint_forgets_what_came_after_it(trainer_of, written, tmp_path):
     class Late(Validated):
         def validation_step(self, batch, batch_idx):

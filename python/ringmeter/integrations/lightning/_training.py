@@ -106,11 +106,13 @@ class Training:
             self._learn_limit(trainer, running)
             running.end_batch(step=trainer.global_step)
             self._has_rest = False
+        running.drop_iteration()  # of a batch that was skipped
         running.end(waits=False)
 
     def stop(self) -> None:
         """It ends in the middle, if it has not ended."""
         if self._running is not None:
+            self._running.drop_iteration()
             self._running.close()
         self._running, self._has_rest = None, False
 
