@@ -29,10 +29,12 @@ class RingmeterCallback(pl.Callback):
     ``callback.meter.log(<name>=value)`` record more.
 
     An iteration is an optimizer step: micro-batches of ``accumulate_grad_batches`` become one value, their
-    mean. With several loaders, the names have the suffix that Lightning gives them (``/dataloader_idx_1``).
-    The process of rank 0 writes the lines, and hands their statistics to the trainer's loggers as
-    ``train/<name>`` and ``val/<name>``, at the step ``trainer.global_step``. The sanity check leaves nothing
-    behind. Checkpoints hold the histories; a run that goes on from one adds to them.
+    mean. A validation shows means over its batches, each counting alike; ``dict(value=<sum>, count=<size>)``
+    weighs them, as ``self.log`` does by the size of the batch. With several loaders, the names have the
+    suffix that Lightning gives them (``/dataloader_idx_1``). The process of rank 0 writes the lines, and
+    hands their statistics to the trainer's loggers as ``train/<name>`` and ``val/<name>``, at the step
+    ``trainer.global_step``. The sanity check leaves nothing behind. Checkpoints hold the histories; a run
+    that goes on from one adds to them.
 
     Args:
         interval: As in :class:`LoopLogger`, as are the others.
