@@ -161,6 +161,17 @@ def test_what_is_no_scalar_is_left_out_with_one_warning_each(make, written, capl
     assert written[1][-1] == 'Iter(train) [3]    loss: 2.0000'
 
 
+def test_what_is_no_scalar_makes_no_lines(make, written, tmp_path):
+    accelerator, _ = make(interval=10)
+    for step in range(1, 21):
+        accelerator.log({'loss': float(step)}, step=step)
+        if step % 12 == 0:
+            accelerator.log({'sample': 'a cat', 'val/image': np.zeros((2, 2))}, step=step)
+    accelerator.end_training()
+    assert [text[:16] for text in written[1]] == ['Iter(train) [10]', 'Iter(train) [20]']
+    assert [record['step'] for record in records(tmp_path)] == [10, 20]
+
+
 def test_logging_tensors_of_a_device_never_waits_for_it(make, written, cuda, stream):
     accelerator, _ = make(interval=1, window_size=1)
     cuda.pause(stream)  # whoever waits for it waits for ever
@@ -218,6 +229,28 @@ def test_state_goes_through_the_checkpoints_of_accelerate(make, tmp_path):
     assert values(resumed, 'train/loss') == [1.0, 2.0, 3.0]
 
 
+def test_run_that_goes_on_shows_what_is_logged_in_it(make, written, tmp_path):
+    accelerator, meter = make({'lr': 0.1, 'data': Path('old')}, interval=2)
+    accelerator.register_for_checkpointing(meter)
+    accelerator.log({'loss': 1.0, 'accuracy': 0.5}, step=1)
+    accelerator.log({'loss': 2.0}, step=2)
+    accelerator.save_state(str(tmp_path / 'checkpoint'))
+    written[1].clear()
+    other, resumed = make({'lr': 0.2}, interval=2)
+    other.register_for_checkpointing(resumed)
+    other.log({'loss': 9.0}, step=2)
+    other.load_state(str(tmp_path / 'checkpoint'))
+    other.log({'loss': 6.0}, step=3)
+    other.end_training()
+    assert written[1] == ['Iter(train) [2]    loss: 9.0000', 'Iter(train) [3]    loss: 3.0000']
+    assert resumed.message_hub.get_info('config') == {'lr': 0.2}  # its own
+    again, loaded = make(interval=2)
+    again.register_for_checkpointing(loaded)
+    again.load_state(str(tmp_path / 'checkpoint'))
+    again.end_training()
+    assert len(written[1]) == 2
+
+
 def test_other_processes_write_nothing(make, written, tmp_path, monkeypatch):
     monkeypatch.setattr(accelerate.PartialState, 'is_main_process', False)
     accelerator, _ = make(interval=1, config={'lr': 0.1})
@@ -237,13 +270,17 @@ def test_tracker_without_a_folder_writes_no_files(written, tmp_path, monkeypatch
     assert list(tmp_path.iterdir()) == []
 
 
-def test_configuration_that_cannot_be_written_is_reported_and_stops_nothing(make, tmp_path, written, caplog):
-    (tmp_path / 'run/vis_data/config.json').mkdir(parents=True)
-    accelerator, _ = make(config={'lr': 0.1})
+def test_configuration_that_cannot_be_written_is_reported_and_stops_nothing(make, tmp_path, written):
+    path = tmp_path / 'run/vis_data/config.json'
+    accelerator, _ = make(config={'lr': 0.1, (1, 2): 3})
+    path.unlink(missing_ok=True)
+    path.mkdir()
+    make(config={'lr': 0.1})
     accelerator.log({'loss': 1.0})
     accelerator.end_training()
-    assert written[1][0].startswith(f'{tmp_path}/run/vis_data/config.json cannot be written: [Errno 21]')
-    assert written[1][1] == 'Iter(train) [1]    loss: 1.0000'
+    assert written[1][0].startswith(f'{path} cannot be written: keys must be str')
+    assert written[1][1].startswith(f'{path} cannot be written: [Errno 21]')
+    assert written[1][2] == 'Iter(train) [1]    loss: 1.0000'
 
 
 @pytest.mark.parametrize(

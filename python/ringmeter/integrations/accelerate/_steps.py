@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from types import SimpleNamespace
+from typing import Any
 
 from ..._loop import Loop, View
 from ..._passes import EvaluationPass
@@ -30,7 +31,7 @@ class Keys(dict[str, str]):
 
 
 class Names:
-    """The names of a call, by their keys."""
+    """What a call records, by its keys."""
 
     def __init__(self, keys: Iterable[str]) -> None:
         modes = {key: key.partition('/')[0] for key in keys}
@@ -47,12 +48,10 @@ class Steps:
 
     Attributes:
         keys: The hub's keys of the names.
-        record: Takes scalars by key.
     """
 
     def __init__(self, meter: LoopLogger) -> None:
         self.keys = Keys()
-        self.record = meter.message_hub.update_scalars
         self._meter = meter
         self._step = 0  # the newest
         self._is_open = False  # more calls may belong to it
@@ -60,23 +59,30 @@ class Steps:
         self._evaluations: dict[str, EvaluationPass] = {}  # that it has, by mode
         self._before = 0  # the step of training before it
         self._count = 0  # of steps of training
-        self._known: dict[tuple[str, ...], Names] = {}
+        self._known: dict[tuple[str, ...], Names] = {}  # by their keys
         self._shown: dict[str, int] = {}  # by key: where its history stood at its last line
 
-    def add(self, step: int | None, names: Iterable[str]) -> None:
-        """These are logged next: in the running step if it has this number, otherwise in another."""
+    def begin(self, step: int | None) -> None:
+        """What follows belongs to the running step if it has this number, otherwise to another."""
         if not self._is_open or step is None or step != self._step:
             self.end()
             self._step = self._step + 1 if step is None else step
             self._is_open = True
-        names = tuple(names)
-        call = self._known.get(names)
-        if call is None:
-            call = self._known[names] = Names(map(self.keys.__getitem__, names))
-        self._calls.append(call)
+
+    def record(self, scalars: dict[str, Any]) -> None:
+        """Record scalars of the running step, by their keys.
+
+        Raises:
+            ScalarError: One is not one real number. Nothing was recorded.
+        """
+        keys = tuple(scalars)
+        call = self._known.get(keys) or Names(keys)
         for mode in call.evaluations:
             if mode not in self._evaluations:
                 self._evaluations[mode] = EvaluationPass(self._meter, Loop(mode, None), step=self._step)
+        self._meter.message_hub.update_scalars(scalars)
+        self._known[keys] = call
+        self._calls.append(call)
 
     def end(self) -> None:
         """No more calls belong to the running step, if one does.
@@ -94,14 +100,24 @@ class Steps:
                 self.write_line()
             for call in self._calls:
                 call.newest = self._count
-        self._calls.clear()
         for mode, evaluation in self._evaluations.items():
+            if not any(mode in call.evaluations for call in self._calls):  # all of it was refused
+                evaluation.close()
+                continue
             self._meter._look_for_nans(mode, self._step)
             evaluation.done = self._step  # the number in its line
             evaluation.end(waits=False)
+        self._calls.clear()
         self._evaluations.clear()
         if self._meter._lines is not None:
             self._meter._lines.write_landed()
+
+    def forget(self) -> None:
+        """What the histories hold now is not to be shown: it is of a run that goes on here."""
+        self._mark_shown(self._meter.message_hub.log_scalars)
+
+    def _mark_shown(self, histories: dict[str, Any]) -> None:
+        self._shown.update((key, getattr(buffer, 'position', 0)) for key, buffer in histories.items())
 
     def write_line(self) -> None:
         """Show what has been logged of training since its last line, if anything has."""
@@ -112,7 +128,7 @@ class Steps:
         }
         if not fresh:
             return
-        self._shown.update((key, getattr(buffer, 'position', 0)) for key, buffer in fresh.items())
+        self._mark_shown(fresh)
         loop = Loop('train', None)
         hub = SimpleNamespace(log_scalars=fresh, runtime_info={})
         runner = View(self._meter, message_hub=hub, iter=self._step - 1, train_loop=loop, _train_loop=loop)

@@ -18,6 +18,17 @@ from .._step_outputs import StepOutputs
 from ._steps import Steps
 
 
+class _Meter(LoopLogger):
+    """One whose histories may be those of a run that goes on, at any time."""
+
+    steps: Steps
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.steps.end()
+        super().load_state_dict(state_dict)
+        self.steps.forget()
+
+
 class RingmeterTracker(tracking.GeneralTracker):  # type: ignore[misc]
     """Records what ``accelerator.log(values, step=...)`` gets, waiting for no device, and prints lines.
 
@@ -54,19 +65,21 @@ class RingmeterTracker(tracking.GeneralTracker):  # type: ignore[misc]
         super().__init__()
         self.run_name = run_name
         self._work_dir = None if logging_dir is None else Path(logging_dir) / run_name
-        self._meter = LoopLogger(max_iters=1, **options)  # nobody says how long the run is
+        self._meter = _Meter(max_iters=1, **options)  # nobody says how long the run is
         self._meter._start_run(None, epoch=0, iters=0, max_epochs=None, max_iters=None)
         self._meter.log_processor.by_epoch = False
         self._has_console = options.get('logger') is None
         self._is_started = False
         self._outputs = StepOutputs()
-        self._steps = Steps(self._meter)
+        self._steps = self._meter.steps = Steps(self._meter)
 
     @property
     def tracker(self) -> LoopLogger:
         """What records and writes: its ``message_hub`` has the histories.
 
-        Its ``state_dict()`` is for checkpoints: ``accelerator.register_for_checkpointing(tracker.tracker)``.
+        Its ``state_dict()`` is for checkpoints: ``accelerator.register_for_checkpointing(tracker.tracker)``,
+        in every process. Accelerate makes a tracker for ``log_with='ringmeter'`` in the main process only:
+        with several, make it yourself in each, for ``log_with=RingmeterTracker(...)``.
         """
         return self._meter
 
@@ -89,13 +102,13 @@ class RingmeterTracker(tracking.GeneralTracker):  # type: ignore[misc]
 
     def store_init_configuration(self, values: dict[str, Any]) -> None:
         """Keep the configuration of the run: as the hub's info ``config`` and in ``vis_data/config.json``."""
-        self._meter.message_hub.update_info('config', dict(values))
+        self._meter.message_hub.update_info('config', dict(values), resumed=False)
         if not self._writes() or self._work_dir is None:
             return
         path = self._work_dir / 'vis_data' / 'config.json'
         try:
             path.write_text(json.dumps(values, indent=2, default=str) + '\n')
-        except OSError as error:
+        except (OSError, TypeError, ValueError) as error:  # json raises these for keys and circles
             self._meter.logger.warning('%s cannot be written: %s', path, error)
 
     def log(self, values: Mapping[str, Any], step: int | None = None, **_: Any) -> None:
@@ -111,7 +124,7 @@ class RingmeterTracker(tracking.GeneralTracker):  # type: ignore[misc]
             raise ArgumentTypeError(f'step must be an int or None, got {step!r}')
         if not self._writes():
             return
-        self._steps.add(step, values)
+        self._steps.begin(step)
         self._outputs.record(self._steps, values)
         if step is None:
             self._steps.end()
