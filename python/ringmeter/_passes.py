@@ -43,6 +43,7 @@ class Pass:
         self.mode = loop.mode
         self.keys = Keys(loop.mode)  # of the names that meter.log() gets
         self.accumulates = False
+        self.has_loss = False  # it is told the loss: meter.log() adds no sum of others
         self.is_open = False  # an iteration
         self.loop = loop
         self.done = done
@@ -68,7 +69,7 @@ class Pass:
         Raises:
             ScalarError: One is not one real number. Nothing was recorded.
         """
-        if self.accumulates or self._micro_batches:
+        if self.is_open and (self.accumulates or self._micro_batches):
             self._micro_batches.add(scalars)
         else:
             self._timer.record(scalars)

@@ -206,7 +206,7 @@ class LoopLogger:
         As mmengine's ``parse_losses`` has it, tensors of floats of any shape are recorded by their mean,
         lists of tensors by the sum of those means, and a loss is every value whose name contains ``loss``.
         Their sum is recorded as ``loss``, behind them, unless a value of that name is among them; then that
-        is the sum.
+        is the sum. Where a trainer tells the loss, as Hugging Face's does, the sum is not recorded.
 
         Args:
             values: Scalars by name, without their mode, such as the dict that a model returned. As for
@@ -235,7 +235,8 @@ class LoopLogger:
             if keys.have_losses(scalars):
                 scalars = {name: reduced(value) for name, value in scalars.items()}
                 total = sum_of_losses(scalars, keys)
-                scalars.setdefault('loss', total)
+                if running is None or not running.has_loss:
+                    scalars.setdefault('loss', total)
         else:
             total = reduced(total)
         record = self.message_hub.update_scalars if running is None else running.record

@@ -228,6 +228,57 @@ def test_what_a_trainer_logs_besides_is_shown_and_what_is_no_scalar_is_left_out(
     assert values(trainer, 'train/loss') == logged(trainer, 'loss')
 
 
+@pytest.mark.parametrize('accumulation', [1, 2])
+def test_loss_that_trainer_logs_behind_an_epoch_is_recorded(make, lines, accumulation):
+    trainer = make(Trainer, logging_strategy='epoch', gradient_accumulation_steps=accumulation)
+    trainer.train()
+    assert len(logged(trainer, 'loss')) == 2
+    assert values(trainer, 'train/loss') == logged(trainer, 'loss')
+    assert f'loss: {logged(trainer, "loss")[0]:.4f}' in lines.texts[-1]
+
+
+def test_losses_of_micro_batches_add_up_as_trainer_adds_them(make):
+    class Half(Net):
+        def forward(self, x, labels=None):
+            outputs = super().forward(x)
+            return outputs | {'loss': outputs['loss'].bfloat16()}
+
+    class Static(Trainer):
+        static = torch.zeros(())  # as in a CUDA graph, whose next replay overwrites what it returned
+
+        def training_step(self, *args, **kwargs):
+            return self.static.copy_(super().training_step(*args, **kwargs))
+
+    class MyStatic(RingmeterMixin, Static):
+        pass
+
+    for cls, model in ((MyTrainer, Half()), (MyStatic, Net())):
+        trainer = make(cls, model=model, gradient_accumulation_steps=3)
+        trainer.train()
+        assert values(trainer, 'train/loss') == logged(trainer, 'loss')
+
+
+@pytest.mark.parametrize('accumulation', [1, 2])
+def test_losses_that_a_model_logs_leave_the_loss_to_trainer(make, accumulation):
+    class Parts(Net):
+        def forward(self, x, labels=None):
+            outputs = super().forward(x)
+            total = trainer.ringmeter.meter.log(loss_a=outputs['loss'], loss_b=3 * outputs['loss'])
+            assert total == 4 * outputs['loss']
+            return outputs
+
+    trainer = make(
+        model=Parts(), gradient_accumulation_steps=accumulation, eval_strategy='epoch', num_train_epochs=1
+    )
+    trainer.train()
+    assert values(trainer, 'train/loss') == logged(trainer, 'loss')
+    assert values(trainer, 'val/loss') == logged(trainer, 'eval_loss')
+    assert values(trainer, 'train/loss_b') == pytest.approx(
+        [3 * loss for loss in values(trainer, 'train/loss_a')]
+    )
+    assert len(values(trainer, 'train/loss_a')) == trainer.state.global_step
+
+
 # ---- lines ----
 
 
@@ -249,6 +300,14 @@ def test_interval_is_that_of_trainers_logs(make, lines):
     trainer = make(callback={'interval': None}, logging_steps=0.25)
     trainer.train()
     assert [text[:19] for text in lines.texts] == [f'Iter(train) [{step:2}/12]' for step in (3, 6, 9, 12)]
+
+
+def test_interval_is_that_of_trainers_logs_behind_an_evaluation_too(make, lines):
+    trainer = make(callback={'interval': None}, logging_steps=4)
+    trainer.evaluate()
+    lines.texts.clear()
+    trainer.train()
+    assert [text[:19] for text in lines.texts] == [f'Iter(train) [{step:2}/12]' for step in (4, 8, 12)]
 
 
 def test_evaluation_has_a_line_of_its_metrics(make, lines, tmp_path):
@@ -449,9 +508,10 @@ def test_nan_that_trainer_hides_is_shown(make, lines, caplog, monkeypatch):
     assert warnings[0].startswith('logging_nan_inf_filter is on: Trainer waits for the device twice in every')
 
 
-def test_no_warning_without_the_filter(make, caplog):
+def test_no_warning_without_the_filter_or_without_training(make, caplog):
     _callback._warn_of_nan_filter.cache_clear()
     make(max_steps=1).train()
+    make(logging_nan_inf_filter=True).evaluate()
     assert 'logging_nan_inf_filter' not in caplog.text
 
 
@@ -515,6 +575,33 @@ def test_checkpoint_without_histories_is_reported(make, tmp_path, caplog):
     )
 
 
+@pytest.mark.parametrize('given', [True, 'True'])
+def test_folder_that_the_arguments_only_call_for_is_found(make, given):
+    make(save_strategy='steps', save_steps=5).train()
+    trainer = make(Trainer, resume_from_checkpoint=given)
+    trainer.train(resume_from_checkpoint=True)
+    assert len(values(trainer, 'train/loss')) == 12
+
+
+def test_histories_of_another_run_are_not_taken(make, tmp_path, caplog):
+    first = make(save_strategy='steps', save_steps=8)
+    first.train()
+    shutil.copytree(tmp_path / 'checkpoint-8', tmp_path / 'other')
+    (tmp_path / 'other/ringmeter.pt').unlink()
+    for trainer in (make(), first):  # not those that a trainer has from before, either
+        trainer.train(resume_from_checkpoint=str(tmp_path / 'other'))
+        assert len(values(trainer, 'train/loss')) == 4
+    assert caplog.text.count(f'its histories begin anew: there is no {tmp_path}/other/ringmeter.pt') == 2
+
+
+def test_trainer_that_goes_back_to_a_checkpoint_forgets_what_came_after(make, tmp_path):
+    trainer = make(save_strategy='steps', save_steps=4, eval_strategy='steps', eval_steps=6)
+    trainer.train()
+    trainer.train(resume_from_checkpoint=str(tmp_path / 'checkpoint-4'))
+    assert len(values(trainer, 'train/loss')) == 12
+    assert len(values(trainer, 'val/loss')) == 2
+
+
 @pytest.mark.parametrize('content', [b'', b'no archive', b'state'])
 def test_damaged_histories_are_reported(make, tmp_path, caplog, content):
     make(save_strategy='steps', save_steps=8).train()
@@ -561,19 +648,27 @@ def test_options_are_checked():
         RingmeterCallback(on_nan='stop')
 
 
-def test_missing_transformers_names_the_extra():
+@pytest.mark.parametrize(
+    ('versions', 'message'),
+    [
+        ({}, 'transformers must be 4.46 or newer, got none'),
+        ({'transformers': '4.45.2'}, 'transformers must be 4.46 or newer, got 4.45.2'),
+        ({'transformers': '5.0.0rc1'}, 'torch must be 1.13 or newer, got none'),
+    ],
+)
+def test_what_is_missing_or_too_old_names_the_extra(versions, message):
     code = (
         'from importlib import metadata\n'
         'def version(package):\n'
+        f'    if package in {versions!r}:\n'
+        f'        return {versions!r}[package]\n'
         '    raise metadata.PackageNotFoundError(package)\n'
         'metadata.version = version\n'
         'import ringmeter.integrations.transformers\n'
     )
     done = subprocess.run([sys.executable, '-c', code], check=False, capture_output=True, text=True)
     assert done.returncode == 1
-    assert (
-        "transformers must be 4.46 or newer, got none: pip install 'ringmeter[transformers]'" in done.stderr
-    )
+    assert f"ImportError: {message}: pip install 'ringmeter[transformers]'" in done.stderr
 
 
 def test_example_runs(tmp_path):

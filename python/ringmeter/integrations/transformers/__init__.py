@@ -9,6 +9,7 @@ from __future__ import annotations
 from .._requirement import require
 
 require('transformers', '4.46', 'transformers')
+require('torch', '1.13', 'transformers')
 
 from ._callback import RingmeterCallback  # noqa: E402
 from ._mixin import RingmeterMixin  # noqa: E402

@@ -26,8 +26,8 @@ class RingmeterCallback(TrainerCallback):
     A step is an optimizer step. Its loss and its gradient norm need :class:`RingmeterMixin`; without that
     they are what Trainer logs, every ``logging_steps``. What a model records is shown too, by
     ``callback.meter.log(<name>=value)`` or
-    ``MessageHub.get_current_instance().update_scalar('train/<name>', value)``. An evaluation has a line of
-    its metrics.
+    ``MessageHub.get_current_instance().update_scalar('train/<name>', value)``; the loss is Trainer's, not the
+    sum of others. An evaluation has a line of its metrics.
 
     The process of rank 0 writes. Checkpoint folders get ``ringmeter.pt``, and a run that goes on from one
     adds to its histories. What Trainer itself logs and shows stays as it is.
@@ -49,8 +49,7 @@ class RingmeterCallback(TrainerCallback):
         ArgumentError: As :class:`LoopLogger`.
 
     Attributes:
-        meter: The :class:`LoopLogger` of the run. Another one when the callback is used for a second run that
-            begins anew.
+        meter: The :class:`LoopLogger` of the run. Another one when the callback is used for a second run.
         resume_folder: A checkpoint folder that a run goes on from, if it is not one in ``output_dir``. The
             mixin sets it.
     """
@@ -93,18 +92,16 @@ class RingmeterCallback(TrainerCallback):
 
     def _open(self, args: TrainingArguments, state: TrainerState) -> None:
         """Write the lines from here on, if this process is to."""
+        self.meter.interval = self._interval or max(1, int(state.logging_steps))  # training sets its own
         if self._is_open:
             return
         self._is_open = True
-        self.meter.interval = self._interval or max(1, int(state.logging_steps))
         self.meter._is_silent = not state.is_world_process_zero
         if self.meter._is_silent:
             return
         if self._arguments['logger'] is None:
             write_above_bars(self.meter.logger)
         self.meter._open(Path(self._work_dir or args.output_dir or '.'))
-        if args.logging_nan_inf_filter:
-            _warn_of_nan_filter()
 
     # ---- what the mixin has to say ----
 
@@ -129,14 +126,23 @@ class RingmeterCallback(TrainerCallback):
         optimizer: Any = None,
         **_: Any,
     ) -> None:
-        if self._has_trained and state.global_step == 0:
+        if self._has_trained:
             self._reset()
         self._has_trained = True
         self._open(args, state)
+        if args.logging_nan_inf_filter and not self.meter._is_silent:
+            _warn_of_nan_filter()
         if state.global_step > 0:
-            given = [self.resume_folder, args.resume_from_checkpoint, _checkpoint_folder(args, state)]
-            load_state(self.meter, [Path(folder) for folder in given if folder], state.global_step)
+            load_state(self.meter, self._resume_folders(args, state), state.global_step)
         self._run.start(optimizer, state.global_step, state.max_steps, args.gradient_accumulation_steps > 1)
+
+    def _resume_folders(self, args: TrainingArguments, state: TrainerState) -> list[Path]:
+        """Where the histories of a run that goes on may be: only the mixin knows."""
+        if self.resume_folder is not None:
+            return [self.resume_folder]
+        given: Any = args.resume_from_checkpoint  # True too, where Trainer is to look for the last one
+        folders = [Path(given)] if given and not isinstance(given, bool) else []
+        return [*folders, _checkpoint_folder(args, state)]
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from ..._loop import Loop
 from ..._passes import EvaluationPass, TrainPass
 from ...loop_logger import LoopLogger
@@ -40,6 +42,7 @@ class Run:
         self._meter._start_run(rates, epoch=0, iters=step, max_epochs=None, max_iters=max_steps)
         self._training = TrainPass(self._meter, Loop('train', max_steps), done=step)
         self._training.accumulates = accumulates
+        self._training.has_loss = True
 
     def begin_step(self) -> None:
         """Its batches are there."""
@@ -52,7 +55,11 @@ class Run:
 
     def measure(self, name: str, value: Any, adds_up: bool = False) -> None:
         """Take a scalar of the running step, or its part of a micro-batch if that ``adds_up``."""
-        self._measured[name] = self._measured[name] + value if adds_up and name in self._measured else value
+        if adds_up and self._training is not None and self._training.accumulates:
+            # As Trainer does: at once, for the next micro-batch may overwrite it, and in float32.
+            known = self._measured.get(name)
+            value = value.detach().to(torch.float32, copy=True) if known is None else known + value.detach()
+        self._measured[name] = value
         self._is_measured.add(name)
 
     def end_step(self, step: int) -> None:
@@ -143,6 +150,7 @@ class Run:
             done = self._evaluation.done
         self._evaluation = EvaluationPass(self._meter, Loop(mode, None), step=step)
         self._evaluation.done = done
+        self._evaluation.has_loss = True
         return self._evaluation
 
 
