@@ -6,6 +6,7 @@ import copy
 import csv
 import io
 import json
+import logging
 import math
 import pickle
 import re
@@ -118,6 +119,19 @@ def without_times(text):
 
 
 # ---- rows and lines ----
+
+
+def test_loss_is_what_the_step_returns_whatever_it_logs(trainer_of):
+    class Parts(Net):
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            assert callback.meter.log(loss_a=loss, loss_b=loss) == 2 * loss
+            return loss
+
+    callback, module = RingmeterCallback(logger=logging.Logger('quiet')), Parts()
+    trainer_of(callback).fit(module, loader(4))
+    assert values(callback, 'train/loss') == module.seen
+    assert values(callback, 'train/loss_a') == values(callback, 'train/loss_b') == module.seen
 
 
 def test_losses_rates_and_times_of_each_step_are_recorded_and_shown(trainer_of, written):

@@ -61,6 +61,7 @@ class Training:
         loop = Loop('train', iterations_of_epoch(trainer, share_of_batch(trainer, self._meter.iter)))
         self._set_limit(trainer, loop.size, 0, self._meter.iter)
         self._running = TrainPass(self._meter, loop)
+        self._running.has_loss = trainer.lightning_module.automatic_optimization
         self._is_new = True
 
     def begin_batch(self, trainer: pl.Trainer, batch_idx: int) -> None:
