@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.abc
 import logging
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
 
 _logger = logging.getLogger('ringmeter')
 
@@ -36,7 +37,7 @@ def _wait_for_import(name: str) -> None:
         lock_and_unlock(name)
 
 
-class _Finder(importlib.abc.MetaPathFinder):
+class _Finder:
     """Finds one module, through the other finders, and sees it loaded. Then it takes itself away."""
 
     def __init__(self, name: str, function: Callable[[], Any]) -> None:
@@ -55,7 +56,7 @@ class _Finder(importlib.abc.MetaPathFinder):
             spec = finder.find_spec(fullname, path, target)
             if spec is not None:
                 if spec.loader is not None:
-                    spec.loader = _Loader(spec.loader, self)
+                    spec.loader = _Loader(spec.loader, self)  # type: ignore[assignment]
                 return spec
         return None
 
@@ -71,7 +72,7 @@ class _Finder(importlib.abc.MetaPathFinder):
                 _logger.warning('ringmeter cannot work together with %s', self._name, exc_info=True)
 
 
-class _Loader(importlib.abc.Loader):
+class _Loader:
     """The loader of a module until it is executed: from then on the module has its own."""
 
     def __init__(self, loader: Any, finder: _Finder) -> None:
