@@ -97,7 +97,8 @@ class LogProcessor:
         if self.log_with_hierarchy:  # where mean_pattern sees the mode, the rates may differ
             prefix = f'{mode}/'
             shown |= {key.removeprefix(prefix): value for key, value in tag.items() if key.endswith('lr')}
-        if mode == 'train' and self._has_interval(custom_cfg):  # the others are reported at their end
+        is_by_interval = self.window_size == 'interval' or (custom_cfg and _has_interval(custom_cfg))
+        if is_by_interval and mode == 'train':  # the others are reported at their end
             self._mark_reported(runner, mode)
         is_built = _is_built(runner._train_loop)
         epoch = max_epochs = None
@@ -216,10 +217,6 @@ class LogProcessor:
         start = 0 if self.log_with_hierarchy else len(prefix)
         infos = runner.message_hub.runtime_info
         return {key[start:]: value for key, value in infos.items() if key.startswith(prefix)}
-
-    def _has_interval(self, custom_cfg: list[dict[str, Any]]) -> bool:
-        windows = [cfg.get('window_size') for cfg in custom_cfg]
-        return self.window_size == 'interval' or 'interval' in windows
 
     def _not_reported(self, position: int, key: str) -> int:
         """Number of entries since the last line; all of them when the history was replaced."""
@@ -405,6 +402,10 @@ def _position(hub: Any, key: str, buffer: Any) -> int:
     if hasattr(buffer, 'position'):
         return int(buffer.position)
     return len(buffer._log_history)
+
+
+def _has_interval(rules: list[dict[str, Any]]) -> bool:
+    return any(rule.get('window_size') == 'interval' for rule in rules)
 
 
 def _is_built(loop: Any) -> bool:
