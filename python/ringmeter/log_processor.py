@@ -184,6 +184,8 @@ class LogProcessor:
             custom_cfg = [*({'data_src': key} | every_mean for key in means), *custom_cfg]
         else:
             tag = collect_scalars(buffers, rules, self.window_size, positions)
+        if not custom_cfg:
+            return tag
         prefix = f'{mode}/'
         for cfg in custom_cfg:
             arguments = cfg.copy()
