@@ -2,6 +2,7 @@
 
 #include <pybind11/pybind11.h>
 
+#include <cmath>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
@@ -270,6 +271,60 @@ py::str format_header(std::string_view form, std::string_view mode, const py::ha
   return line;
 }
 
+// ---- records ----
+
+// Appends a str as JSON has it. False: it needs escapes.
+bool append_json_text(std::string* out, PyObject* text) {
+  if (!PyUnicode_Check(text) || !PyUnicode_IS_ASCII(text)) return false;
+  const std::string_view plain = view(text);
+  for (const char c : plain) {
+    if (c < ' ' || c > '~' || c == '"' || c == '\\') return false;
+  }
+  *out += '"';
+  *out += plain;
+  *out += '"';
+  return true;
+}
+
+// Appends a value as json.dumps() writes it. False: it is for Python's json.
+bool append_json_value(std::string* out, PyObject* value) {
+  if (PyFloat_Check(value)) {
+    const double number = PyFloat_AS_DOUBLE(value);
+    if (std::isfinite(number)) {
+      append_repr(out, number);
+    } else {
+      *out += std::isnan(number) ? "NaN" : number > 0 ? "Infinity" : "-Infinity";
+    }
+    return true;
+  }
+  if (PyLong_CheckExact(value)) {
+    int overflow = 0;
+    const long long number = PyLong_AsLongLongAndOverflow(value, &overflow);
+    *out += std::to_string(number);
+    return overflow == 0;
+  }
+  if (value == Py_True || value == Py_False || value == Py_None) {
+    *out += value == Py_True ? "true" : value == Py_False ? "false" : "null";
+    return true;
+  }
+  return append_json_text(out, value);
+}
+
+// What json.dumps() makes of a record; None where it has more than names with plain numbers and texts.
+py::object format_record(const py::dict& record) {
+  std::string text;
+  text.reserve(512);
+  for (const auto& [name, value] : record) {
+    text += text.empty() ? "{" : ", ";
+    if (!append_json_text(&text, name.ptr())) return py::none();
+    text += ": ";
+    if (!append_json_value(&text, value.ptr())) return py::none();
+  }
+  if (text.empty()) text += '{';
+  text += '}';
+  return py::str(text);
+}
+
 // ---- as Python functions ----
 
 PyObject* collect_scalars_function(PyObject*, PyObject* const* args, Py_ssize_t nargs) {
@@ -291,6 +346,11 @@ PyObject* format_iteration_function(PyObject*, PyObject* const* args, Py_ssize_t
   });
 }
 
+PyObject* format_record_function(PyObject*, PyObject* const* args, Py_ssize_t nargs) {
+  return guarded("format_record", nargs, 1,
+                 [&]() -> py::object { return format_record(dict_argument(args[0])); });
+}
+
 PyObject* format_scalars_function(PyObject*, PyObject* const* args, Py_ssize_t nargs) {
   return guarded("format_scalars", nargs, 2, [&]() -> py::object {
     return format_scalars(dict_argument(args[0]), digits_argument(args[1]));
@@ -306,6 +366,7 @@ PyMethodDef line_functions[] = {
      "format_header(form, mode, epoch, max_epochs, done, total, /)\n--\n\n"},
     {"format_iteration", as_method(format_iteration_function), METH_FASTCALL,
      "format_iteration(header, scalars, digits, eta, memory, shown, /)\n--\n\n"},
+    {"format_record", as_method(format_record_function), METH_FASTCALL, "format_record(record, /)\n--\n\n"},
     {"format_scalars", as_method(format_scalars_function), METH_FASTCALL,
      "format_scalars(scalars, digits, /)\n--\n\n"},
     {nullptr, nullptr, 0, nullptr},

@@ -1,5 +1,5 @@
 // What LogProcessor does for every key of a line: collect_scalars, format_header, format_iteration,
-// format_scalars.
+// format_scalars; and for a record: format_record.
 #pragma once
 
 #include <Python.h>

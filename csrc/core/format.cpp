@@ -1,5 +1,6 @@
 #include "core/format.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstddef>
@@ -80,6 +81,38 @@ void append_fixed(std::string* out, double value, int digits) {
 
 void append_scientific(std::string* out, double value, int digits) {
   append(out, value, std::chars_format::scientific, digits);
+}
+
+void append_repr(std::string* out, double value) {
+  char text[32];  // "-1.2345678901234567e-308"
+  const char* const end = std::to_chars(text, text + sizeof text, value, std::chars_format::scientific).ptr;
+  const char* first = text;
+  if (*first == '-') *out += *first++;
+  const char* const e = std::find(first, end, 'e');
+  int exponent = 0;
+  std::from_chars(e + (e[1] == '+' ? 2 : 1), end, exponent);
+  if (exponent < -4 || exponent >= 16) {
+    out->append(first, end);
+    return;
+  }
+  if (exponent < 0) {
+    *out += "0.";
+    out->append(static_cast<std::size_t>(-exponent - 1), '0');
+    *out += *first;
+    if (e - first > 2) out->append(first + 2, e);
+    return;
+  }
+  *out += *first;
+  const char* const fraction = first + 1 == e ? e : first + 2;
+  const char* const point = std::min(e, fraction + exponent);
+  out->append(fraction, point);
+  out->append(static_cast<std::size_t>(exponent - (point - fraction)), '0');
+  *out += '.';
+  if (point == e) {
+    *out += '0';
+  } else {
+    out->append(point, e);
+  }
 }
 
 void append_duration(std::string* out, std::int64_t seconds) {

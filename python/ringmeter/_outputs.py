@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ._core import format_record
+
 
 class Sink(Protocol):
     """Takes the records of lines."""
@@ -82,7 +84,7 @@ class JsonLines:
         self._is_reported = False
 
     def append(self, record: dict[str, Any]) -> None:
-        text = json.dumps(record, default=_to_json)
+        text = format_record(record) or json.dumps(record, default=_to_json)
         try:
             append_text(self.path, f'{text}\n')
         except OSError as error:

@@ -66,6 +66,28 @@ TEST_CASE("test_append_scientific_writes_what_python_writes_when_given_a_number"
   CHECK(scientific(1.7976931348623157e308, 4) == "1.7977e+308");
 }
 
+TEST_CASE("test_append_repr_writes_what_python_writes_when_given_a_number") {
+  const auto repr = [](double value) {
+    std::string out;
+    append_repr(&out, value);
+    return out;
+  };
+  CHECK(repr(0.0) == "0.0");
+  CHECK(repr(-0.0) == "-0.0");
+  CHECK(repr(1.0) == "1.0");
+  CHECK(repr(-12.5) == "-12.5");
+  CHECK(repr(0.1) == "0.1");
+  CHECK(repr(1e-4) == "0.0001");
+  CHECK(repr(1.25e-4) == "0.000125");
+  CHECK(repr(1e-5) == "1e-05");
+  CHECK(repr(1.5e-5) == "1.5e-05");
+  CHECK(repr(1e15) == "1000000000000000.0");
+  CHECK(repr(9007199254740993.0) == "9007199254740992.0");
+  CHECK(repr(1e16) == "1e+16");
+  CHECK(repr(5e-324) == "5e-324");
+  CHECK(repr(-1.7976931348623157e308) == "-1.7976931348623157e+308");
+}
+
 TEST_CASE("test_append_writes_words_when_the_value_is_not_finite") {
   CHECK(fixed(std::nan(""), 4) == "nan");
   CHECK(fixed(std::copysign(std::nan(""), -1.0), 4) == "nan");

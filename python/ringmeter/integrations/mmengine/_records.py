@@ -11,6 +11,7 @@ from mmengine.visualization.vis_backend import LocalVisBackend, force_init_env
 
 from ringmeter import ArgumentError, ArgumentTypeError
 
+from ..._core import format_record
 from ..._outputs import append_text
 
 _encode = json.JSONEncoder(default=set_default).encode
@@ -35,6 +36,7 @@ def add_record(
             raise ArgumentError(
                 f'file_path must end with .json, and not be that of all scalars, got {file_path!r}'
             )
-    text = _encode({**scalar_dict, 'step': scalar_dict.get('step', step)}) + '\n'
+    record = {**scalar_dict, 'step': scalar_dict.get('step', step)}
+    text = format_record(record) or _encode(record)
     for path in paths:
-        append_text(path, text)
+        append_text(path, f'{text}\n')
