@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import itertools
 import json
@@ -22,6 +23,7 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from peers import some_values
+from shares import STEP, share_row
 
 from ringmeter.integrations import mmengine as backend
 
@@ -97,6 +99,18 @@ class Training:
                 hook.after_train_iter(runner, batch_idx, self.batch, self.outputs)
             loop._iter += 1
 
+    def train_ten(self) -> None:
+        """Ten iterations of the toy, with what logging does in them."""
+        runner, wrapper, loop = self.runner, self.runner.optim_wrapper, self.runner.train_loop
+        for _ in range(10):
+            batch_idx = loop._iter % EPOCH
+            for hook in self.hooks:
+                hook.before_train_iter(runner, batch_idx, self.batch)
+            outputs = runner.model.train_step(self.batch, wrapper)
+            for hook in self.hooks:
+                hook.after_train_iter(runner, batch_idx, self.batch, outputs)
+            loop._iter += 1
+
     def check(self) -> None:
         """Raise unless it records and writes what it should."""
         self.reset()
@@ -135,42 +149,62 @@ def rows(settings: Settings) -> list[Row]:
     """Measure at a fresh start, and with histories of 1,000 and of 100,000 iterations."""
     try:
         return [
-            _row(settings, 0, 'a fresh start', 3.0),
-            _row(settings, 1_000, '1k iterations of history', 3.0),
-            _row(settings, 100_000, '100k iterations of history', 50.0),
+            *_rows(settings, 0, 'a fresh start', 3.0),
+            *_rows(settings, 1_000, '1k iterations of history', 3.0),
+            *_rows(settings, 100_000, '100k iterations of history', 50.0),
         ]
     finally:
         backend.uninstall()
 
 
-def _step(training: Training) -> Contender:
-    """A step of the toy, without any logging, to compare with."""
-    model = Model()
-    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=1e-3))
-    names = {'model': model, 'batch': training.batch, 'wrapper': wrapper}
-    call = 'model.train_step(batch, wrapper)'
-    return Contender('the step itself', call, names, lambda: None, is_peer=False, before_round=training.reset)
-
-
-def _row(settings: Settings, entries: int, what: str, limit: float) -> Row:
+def _rows(settings: Settings, entries: int, what: str, limit: float) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         trainings = [Training(name, folder, entries) for name in (OURS, 'mmengine')]
-        contenders = [
-            Contender(
-                training.name,
-                'training.log_ten()',
-                {'training': training},
-                training.check,
-                before_round=training.reset,
-                parts=10,
-            )
-            for training in trainings
-        ]
-        contenders.append(_step(trainings[1]))
-        cells = measure(contenders, settings)
+        rows = [_hooks_row(settings, trainings, what, limit, headline=entries != 1_000)]
+        if entries:
+            rows.append(_share_row(settings, trainings, what))
         for training in trainings:
             for handler in training.runner.logger.handlers:
                 handler.close()
+    return rows
+
+
+def _contenders(trainings: list[Training], call: str) -> list[Contender]:
+    return [
+        Contender(
+            training.name,
+            f'training.{call}()',
+            {'training': training},
+            training.check,
+            before_round=training.reset,
+            parts=10,
+        )
+        for training in trainings
+    ]
+
+
+def _hooks_row(settings: Settings, trainings: list[Training], what: str, limit: float, headline: bool) -> Row:
+    """What the hooks and the clipping of gradients take, one iteration behind the other."""
+    cells = measure(_contenders(trainings, 'log_ten'), settings)
     goal = at_least(f'at most 1/{limit:g} of what mmengine takes', cells['mmengine'].ratio, limit)
     title = f"logging in an iteration of mmengine's Runner: 9 keys, a line every 10th; {what}"
-    return Row(TOPIC, title, cells, [goal], headline=entries != 1_000)
+    return Row(TOPIC, title, cells, [goal], headline=headline)
+
+
+def _share_row(settings: Settings, trainings: list[Training], what: str) -> Row:
+    """What an iteration takes longer with them, where training has filled the caches in between."""
+    model = Model()
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=1e-3))
+    names = {'model': model, 'batch': trainings[1].batch, 'wrapper': wrapper, 'ten': range(10)}
+    call = 'for _ in ten: model.train_step(batch, wrapper)'
+    bare = Contender(
+        STEP, call, names, lambda: None, is_peer=False, before_round=trainings[1].reset, parts=10
+    )
+    cells = measure([*_contenders(trainings, 'train_ten'), bare], settings)
+    step = cells[STEP].value
+    logging_alone = {
+        name: cell if name == STEP else dataclasses.replace(cell, value=cell.value - step)
+        for name, cell in cells.items()
+    }
+    title = f"an iteration of a toy under mmengine's Runner, {what}"
+    return share_row(TOPIC, title, logging_alone, limit=None)
