@@ -13,6 +13,7 @@ from ._errors import (
     ScalarError,
     SyncError,
 )
+from ._loggers import get_logger
 from ._no_sync import no_sync
 from .deferred_lines import DeferredLines
 from .history_buffer import HistoryBuffer, ReplayTotals
@@ -35,6 +36,7 @@ __all__ = [
     'ScalarError',
     'SyncError',
     'device_info',
+    'get_logger',
     'no_sync',
     'set_wait_timeout',
 ]

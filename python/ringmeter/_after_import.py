@@ -66,6 +66,7 @@ class _Finder:
         with contextlib.suppress(ValueError):
             sys.meta_path.remove(self)
         if is_first:
+            _logger.debug('Get import of %s from sys.meta_path', self._name)
             try:
                 self._function()
             except Exception:

@@ -18,6 +18,7 @@ from torch._subclasses.fake_tensor import is_fake
 from torch.utils._python_dispatch import _disable_current_modes
 
 from . import _core
+from ._choices import note_choice
 from ._handles import hub_of
 from .message_hub import MessageHub
 
@@ -192,6 +193,8 @@ def _replace() -> None:
 # 0.2 us, a substitute nothing.
 if tuple(int(part) for part in torch.__version__.split('.')[:2]) >= (2, 13):
     _substitute()
+    note_choice('torch.compile of MessageHub', f'substitutes in the graph: torch is {torch.__version__}')
 else:
     _replace()
+    note_choice('torch.compile of MessageHub', f'methods in Python: torch is {torch.__version__}')
 _core.set_tracer(_trace)

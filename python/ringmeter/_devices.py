@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import atexit
-import logging
 from typing import Any
 
 from . import _core, _staging
-
-_logger = logging.getLogger('ringmeter')
+from ._choices import note_choice
 
 
 def device_info() -> dict[str, dict[str, Any]]:
@@ -54,10 +52,10 @@ def set_wait_timeout(seconds: float) -> None:
 
 def report_choice(ordinal: int, problem: str) -> None:
     """Log how values come from a CUDA device, when that has been decided. Called by the core."""
-    if problem:
-        _logger.debug('cuda:%d: the driver cannot be used: %s', ordinal, problem)
-    else:
-        _logger.debug('cuda:%d: the driver is used, nothing waits for the device', ordinal)
+    source = (
+        f'the device, as the driver cannot be used: {problem}' if problem else 'the driver, without waiting'
+    )
+    note_choice(f'values on cuda:{ordinal}', source)
 
 
 # Values still on their way at exit have two seconds to land; from then on the driver is left alone.

@@ -1,17 +1,17 @@
-"""Where lines and records go: the console, a log file, a file of JSON lines."""
+"""Where lines and records go: a logger, a file of JSON lines, and what others gave."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
-import sys
 from numbers import Real
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from ._choices import note_choice
 from ._core import format_record
 
 
@@ -20,39 +20,6 @@ class Sink(Protocol):
 
     def add_scalars(self, scalars: dict[str, Any], step: int) -> None:
         """Take the record of a line."""
-
-
-def make_logger(name: str) -> logging.Logger:
-    """Return a logger that writes to the console.
-
-    It is not one of ``logging.getLogger``, so that no other configuration reaches it.
-    """
-    logger = logging.Logger(name, level=logging.INFO)
-    _add_handler(logger, logging.StreamHandler(sys.stdout))
-    return logger
-
-
-def write_to(logger: logging.Logger, path: Path) -> None:
-    """Let a logger of :func:`make_logger` write to a file too, in place of an earlier one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path)
-    for old in logger.handlers[1:]:
-        logger.removeHandler(old)
-        old.close()
-    _add_handler(logger, handler)
-
-
-def _add_handler(logger: logging.Logger, handler: logging.Handler) -> None:
-    handler.setFormatter(
-        logging.Formatter('%(asctime)s - %(name)s - %(levelname)s - %(message)s', '%m/%d %H:%M:%S')
-    )
-    logger.addHandler(handler)
-
-
-def close_handlers(logger: logging.Logger) -> None:
-    """Close what a logger writes to."""
-    for handler in logger.handlers:
-        handler.close()
 
 
 def append_text(path: str | os.PathLike[str], text: str) -> None:
@@ -82,6 +49,7 @@ class JsonLines:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._logger = logger
         self._is_reported = False
+        note_choice(f'records in {path.name}', f'{type(self).__name__}: {path}')
 
     def append(self, record: dict[str, Any]) -> None:
         text = format_record(record) or json.dumps(record, default=_to_json)

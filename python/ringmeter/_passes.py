@@ -105,6 +105,8 @@ class Pass:
 
     def close(self) -> None:
         """It stops here. The pass around it goes on."""
+        if self.done:
+            self._timer.note_clock()
         if self in self._meter._running:
             self._meter._running.remove(self)
             if self._outer is not None:

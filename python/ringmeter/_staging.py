@@ -7,18 +7,17 @@ type that the device has, integers as int64.
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from typing import TYPE_CHECKING, Any
 
 from . import _core
+from ._choices import note_choice
 from ._errors import DeviceError, SyncError
 
 if TYPE_CHECKING:
     from .history_buffer import HistoryBuffer
 
-_logger = logging.getLogger('ringmeter')
 _SIZE = 1024
 _BOOL, _INT, _FLOAT = range(3)  # NumberKind of the core
 _UNSIGNED = object()  # the value of one of 64 bits, whose upper half is staged as negative numbers
@@ -69,6 +68,7 @@ class _Stage:
         if type(self._slots_tensor) is not torch.Tensor:
             raise TypeError(f'got a tensor on {device} under a mode that makes no real tensors')
         self._slots = self._slots_tensor.unbind()
+        self.dtype = dtype
         self.staged: list[Staged] = []
         _synchronize(torch, device)
 
@@ -128,13 +128,16 @@ def stage(torch: Any, tensor: Any) -> Staged:
 
 
 def _make_stage(torch: Any, device: Any, is_float: bool) -> _Stage:
-    _logger.debug('scalars on %s are staged there and fetched together when they are asked for', device)
     if not is_float:
-        return _Stage(torch, device, torch.int64)
-    try:
-        return _Stage(torch, device, torch.float64)
-    except (TypeError, RuntimeError):  # MPS has none
-        return _Stage(torch, device, torch.float32)
+        made = _Stage(torch, device, torch.int64)
+    else:
+        try:
+            made = _Stage(torch, device, torch.float64)
+        except (TypeError, RuntimeError):  # MPS has none
+            made = _Stage(torch, device, torch.float32)
+    kind = 'floats' if is_float else 'integers'
+    note_choice(f'{kind} on {device}', f'a stage of {made.dtype} there, fetched together when asked for')
+    return made
 
 
 def hold(array: Any) -> Staged:
@@ -142,6 +145,8 @@ def hold(array: Any) -> Staged:
     kind = _BOOL if array.dtype.kind == 'b' else _INT if array.dtype.kind in 'iu' else _FLOAT
     staged = Staged(kind, array)
     with _lock:
+        if not _held:
+            note_choice(f'values of {type(array).__name__}', 'the arrays, kept until they are asked for')
         if len(_held) >= _SIZE:
             _flush_held()  # those that cannot be read stay, for whoever asks for them
         _held.append(staged)

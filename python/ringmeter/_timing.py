@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from ._choices import note_choice
 from ._core import Stopwatch, has_captures
 from .history_buffer import HistoryBuffer
 
@@ -70,6 +71,11 @@ class LoopTimer:
         if self._idle is not None:
             self._idle.start()
         return seconds
+
+    def note_clock(self) -> None:
+        """Note for debug logs which clock ``time`` is of."""
+        has_device = self._stopwatch is not None and self._stopwatch.is_started
+        note_choice(self._time_key, 'the clock of the device' if has_device else 'the clock of the host')
 
     def pause(self) -> None:
         """Another loop begins inside of this one."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import _core
+from ._choices import note_choice
 from ._landing import HubAt, LandingQueue
 from ._loop import View
 
@@ -75,6 +76,7 @@ class DeferredLines:
         make: Callable[[], tuple[dict[str, Any], str]],
         write: Callable[[dict[str, Any], str], None],
     ) -> None:
+        note_choice('lines of values that have not landed', 'a queue, until they have')
         self._queue.add(what, lambda: write(*make()))
 
     def write_landed(self) -> None:

@@ -11,13 +11,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ._choices import note_choice
 from ._errors import ArgumentError, ArgumentTypeError, ScalarError
 from ._learning_rates import LearningRates
+from ._loggers import OwnLog
 from ._loop import Loop
 from ._losses import Keys, reduced, sum_of_losses
 from ._nan_watch import NanWatch
-from ._outputs import LineWriter, ScalarsFile, close_handlers, make_logger, write_to
+from ._outputs import LineWriter, ScalarsFile
 from ._passes import EvaluationPass, Pass, TrainPass
+from ._rank import current_rank
 from .deferred_lines import DeferredLines
 from .log_processor import LogProcessor
 from .message_hub import MessageHub
@@ -52,17 +55,22 @@ class LoopLogger:
         custom_cfg: As in :class:`LogProcessor`.
         work_dir: Where ``<timestamp>.log`` and ``vis_data/scalars.json`` go; none are written without.
         name: Name in the log lines, and of the hub (with a number behind it from the second on).
-        logger: A ``logging.Logger`` to be used for the lines instead of the console and the log file.
+        logger: A ``logging.Logger`` to be used for the lines instead of the console and the log file, on
+            every rank; one of :func:`get_logger` has the same rules.
         log_processor: To be used instead of one made from the arguments above.
         lines: ``'deferred'`` as above, or ``'now'``: a line waits for its values.
         on_nan: What NaNs are: ``'count'``, shown as ``nan 2/10`` (NaNs and values of the window), ``'show'``,
             just as ``nan``, or ``'raise'``, a :class:`NanError` as soon as one has landed.
         idle_time: Whether to record as ``idle_time`` how long the device had nothing to do between two
             iterations. Takes two launches an iteration.
+        log_level: Of the console and the log file. With ``'DEBUG'`` they show what ringmeter chooses on its
+            own, too, and every rank has a log file.
+        all_ranks: Whether every rank has a log file, ``<timestamp>_rank<rank>.log``, at any level. Only rank
+            0 prints lines, and writes records.
 
     Raises:
-        ArgumentError: Not exactly one of ``max_epochs`` and ``max_iters``, a number less than 1, or ``lines``
-            or ``on_nan`` is none of the above.
+        ArgumentError: Not exactly one of ``max_epochs`` and ``max_iters``, a number less than 1, ``lines``,
+            ``on_nan`` or ``log_level`` is none of the above, or the launcher's rank is not a number.
         OSError: ``work_dir`` cannot be written.
 
     Attributes:
@@ -99,6 +107,8 @@ class LoopLogger:
         lines: str = 'deferred',
         on_nan: str = 'count',
         idle_time: bool = False,
+        log_level: int | str = 'INFO',
+        all_ranks: bool = False,
     ) -> None:
         if (max_epochs is None) == (max_iters is None):
             raise ArgumentError(
@@ -119,10 +129,13 @@ class LoopLogger:
         if not isinstance(self.log_processor, LogProcessor):
             raise ArgumentTypeError(f'log_processor must be a LogProcessor, got {log_processor!r}')
         self._rates = LearningRates(optimizer)
-        self.logger = logger or make_logger(name)
-        self._has_own_logger = logger is None
+        self._is_main = current_rank().number == 0
+        self._own_log = None
         if logger is None:
-            weakref.finalize(self, close_handlers, self.logger)
+            self._own_log = OwnLog(name, log_level, all_ranks)
+            weakref.finalize(self, self._own_log.close)
+            logger = self._own_log.logger
+        self.logger = logger
         self._writer = LineWriter(self.logger)
         if work_dir is not None:
             self._open(Path(work_dir))
@@ -133,7 +146,12 @@ class LoopLogger:
         self._nan_watch = NanWatch(self.message_hub) if on_nan == 'raise' else None
         self._has_idle_time = idle_time
         self._keys = Keys('train')  # outside of loops
-        self._is_silent = False  # no lines and no records: another process has them
+        waits = (
+            'now, waiting for their values' if self._lines is None else 'later, when their values have landed'
+        )
+        note_choice('lines', f'LoopLogger {self.message_hub.instance_name!r}: {waits}')
+        # No lines and no records: another process has them.
+        self._is_silent = not self._is_main and not self.logger.isEnabledFor(logging.INFO)
 
         # What LogProcessor asks of a runner.
         self.model = None
@@ -323,11 +341,18 @@ class LoopLogger:
     def _state_at(self, iters: int) -> dict[str, Any]:
         return {'epoch': self.epoch, 'iter': iters, 'message_hub': self.message_hub.state_dict()}
 
+    def _set_main(self, is_main: bool) -> None:
+        """Be the process that writes or not, as the trainer has it, whatever the launcher says."""
+        self._is_main, self._is_silent = is_main, not is_main
+        if self._own_log is not None:
+            self._own_log.set_main(is_main)
+
     def _open(self, work_dir: Path) -> None:
-        """From here on, write files there."""
-        if self._has_own_logger:
-            write_to(self.logger, work_dir / f'{time.strftime("%Y%m%d_%H%M%S")}.log')
-        self._writer.file = ScalarsFile(work_dir, self.logger)
+        """From here on, write files there, if this rank has any."""
+        if self._own_log is not None:
+            self._own_log.open(work_dir)
+        if self._is_main:
+            self._writer.file = ScalarsFile(work_dir, self.logger)
 
     # ---- inside ----
 

@@ -822,7 +822,7 @@ def test_files_are_where_the_logger_writes(trainer_of, tmp_path, capsys):
         'Epoch(test) [1/1]',
     ]
     out = capsys.readouterr().out
-    assert all(line in out.splitlines() for line in log_file.read_text().splitlines())
+    assert all(line[len('2026/') :] in out.splitlines() for line in log_file.read_text().splitlines())
     lines = (folder / 'vis_data' / 'scalars.json').read_text().splitlines()
     assert [json.loads(line)['step'] for line in lines] == [2, 4, 1]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,8 @@ def test_files_hold_the_lines_and_records_when_work_dir_is_given(
         meter.log(accuracy=value)
     (log_file,) = tmp_path.glob('*.log')
     assert re.fullmatch(r'\d{8}_\d{6}\.log', log_file.name)
-    assert log_file.read_text() == capsys.readouterr().out
+    year = time.strftime('%Y/')
+    assert log_file.read_text() == re.sub('^', year, capsys.readouterr().out.rstrip(), flags=re.M) + '\n'
     records = [json.loads(line) for line in (tmp_path / 'vis_data' / 'scalars.json').read_text().splitlines()]
     assert [record['step'] for record in records] == [10, 20, 1]
     train = records[1]

@@ -68,7 +68,6 @@ class RingmeterTracker(tracking.GeneralTracker):  # type: ignore[misc]
         self._meter = _Meter(max_iters=1, **options)  # nobody says how long the run is
         self._meter._start_run(None, epoch=0, iters=0, max_epochs=None, max_iters=None)
         self._meter.log_processor.by_epoch = False
-        self._has_console = options.get('logger') is None
         self._is_started = False
         self._outputs = StepOutputs()
         self._steps = self._meter.steps = Steps(self._meter)
@@ -88,11 +87,10 @@ class RingmeterTracker(tracking.GeneralTracker):  # type: ignore[misc]
         if self._is_started:
             return
         self._is_started = True
-        self._meter._is_silent = not PartialState().is_main_process
+        self._meter._set_main(PartialState().is_main_process)
         if self._meter._is_silent:
             return
-        if self._has_console:
-            write_above_bars(self._meter.logger)
+        write_above_bars(self._meter)
         if self._work_dir is not None:
             self._meter._open(self._work_dir)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..._choices import note_choice
 from ...log_processor import LogProcessor
 from ...loop_logger import LoopLogger
 from .._console import write_above_bars
@@ -106,16 +107,22 @@ class RingmeterCallback(pl.Callback):
             self._reset()
         meter = self.meter
         meter.message_hub._make_current()
-        meter._is_silent = not trainer.is_global_zero
+        meter._set_main(trainer.is_global_zero)
         if meter._is_silent or stage == 'predict':
             return
-        if self._arguments['logger'] is None:
-            write_above_bars(meter.logger)
+        write_above_bars(meter)
         work_dir = folder(trainer) if self._work_dir is None else Path(self._work_dir)
+        note_choice(
+            'work_dir of Lightning',
+            f'{"its first logger" if self._work_dir is None else "the callback"}: {work_dir}',
+        )
         if work_dir is not None and work_dir != self._folder:
             meter._open(work_dir)
             self._folder = work_dir
         meter._writer.sinks[:] = map(LoggerSink, trainer.loggers)
+        note_choice(
+            'sinks of Lightning', f'trainer.loggers: {", ".join(map(str, meter._writer.sinks)) or "none"}'
+        )
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._training.start(trainer)

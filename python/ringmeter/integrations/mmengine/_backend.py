@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copyreg
-import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,11 +18,11 @@ from mmengine.visualization import LocalVisBackend
 
 import ringmeter
 from ringmeter import ArgumentError
+from ringmeter._choices import note_choice
 
 from . import _checkpoints, _classes, _hooks, _lines, _records, _safe_loading, _times
 from ._patches import Patches
 
-_logger = logging.getLogger('ringmeter')
 _lock = threading.RLock()
 _patches: Patches | None = None  # while it is on
 _deferral: Patches | None = None  # while it is on with lines='deferred'
@@ -55,10 +54,11 @@ def install(lines: str = 'now') -> None:
     with _lock:
         if _patches is None:
             _patches = _patch()
-            _logger.debug('mmengine runs on ringmeter')
+            _note_patches(_patches)
         if lines == 'now':
             _stop_deferring()
         elif _deferral is None:
+            note_choice("mmengine's lines", 'a queue, until their values have landed')
             _deferral = Patches()
             for name, method in _lines.deferred_methods().items():
                 _deferral.replace_attribute(LoggerHook, name, method)
@@ -78,7 +78,7 @@ def uninstall() -> None:
         copyreg.dispatch_table.pop(_classes.StockHistoryBuffer, None)
         _patches.undo()
         _patches = None
-        _logger.debug('mmengine runs on its own classes')
+        note_choice('mmengine', 'its own classes and methods')
 
 
 @contextmanager
@@ -130,8 +130,15 @@ def _patch() -> Patches:
     return patches
 
 
+def _note_patches(patches: Patches) -> None:
+    note_choice('mmengine', 'ringmeter')
+    for old, new in patches.replaced():
+        note_choice(f'`{old}`', f'`{new}`')
+
+
 def _stop_deferring() -> None:
     global _deferral  # noqa: PLW0603
+    note_choice("mmengine's lines", 'LoggerHook, when they are due')
     if _deferral is not None:
         _lines.flush()
         _deferral.undo()

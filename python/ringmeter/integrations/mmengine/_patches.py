@@ -36,6 +36,12 @@ class Patches:
         self._items.append((mapping, key, mapping.get(key, _MISSING), new))
         mapping[key] = new
 
+    def replaced(self) -> list[tuple[str, str]]:
+        """Return the names of what was replaced, and of what replaces it: classes and functions."""
+        objects = [(_name_of(old), new) for old, new in self._objects]
+        methods = [(f'{_name_of(owner)}.{name}', new) for owner, name, _, new in self._attributes]
+        return [(name, _name_of(new)) for name, new in objects + methods if callable(new)]
+
     def undo(self) -> None:
         """Put everything back, in modules that were loaded since too."""
         _exchange([(new, old) for old, new in self._objects])
@@ -51,6 +57,10 @@ class Patches:
                     del mapping[key]
                 else:
                     mapping[key] = old
+
+
+def _name_of(thing: Any) -> str:
+    return f'{thing.__module__}.{thing.__qualname__}'
 
 
 def _exchange(replacements: list[tuple[Any, Any]]) -> None:

@@ -19,6 +19,8 @@ from mmengine.config import ConfigDict
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.runner import CheckpointLoader
 
+from ringmeter._choices import note_choice
+
 from ._checkpoints import DEFAULTS, PATH
 from ._classes import HistoryBuffer, StockHistoryBuffer
 
@@ -138,8 +140,10 @@ def histories_are_safe() -> Iterator[None]:
     What the user has allowed stays allowed; with numpy among it, arrays are real ones from the start.
     """
     if _TORCH < (2, 6):  # where weights_only is not the default, and names cannot be given
+        note_choice("mmengine's checkpoints", f'torch.load as it is: torch is {torch.__version__}')
         yield
         return
+    note_choice("mmengine's checkpoints", 'torch.load, with safe globals for histories')
     with _lock:
         before = torch.serialization.get_safe_globals()
         names = {_name_of(safe) for safe in before}

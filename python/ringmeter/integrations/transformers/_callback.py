@@ -11,6 +11,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from ..._choices import note_choice
 from ...log_processor import LogProcessor
 from ...loop_logger import LoopLogger
 from .._console import write_above_bars
@@ -93,14 +94,15 @@ class RingmeterCallback(TrainerCallback):
     def _open(self, args: TrainingArguments, state: TrainerState) -> None:
         """Write the lines from here on, if this process is to."""
         self.meter.interval = self._interval or max(1, int(state.logging_steps))  # training sets its own
+        source = 'logging_steps' if self._interval is None else 'the callback'
+        note_choice('interval of Trainer', f'{source}: {self.meter.interval}')
         if self._is_open:
             return
         self._is_open = True
-        self.meter._is_silent = not state.is_world_process_zero
+        self.meter._set_main(state.is_world_process_zero)
         if self.meter._is_silent:
             return
-        if self._arguments['logger'] is None:
-            write_above_bars(self.meter.logger)
+        write_above_bars(self.meter)
         self.meter._open(Path(self._work_dir or args.output_dir or '.'))
 
     # ---- what the mixin has to say ----

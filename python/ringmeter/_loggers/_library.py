@@ -1,0 +1,56 @@
+"""What the library itself logs, in the debug logs of its users."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from .._choices import choices
+
+LIBRARY = logging.getLogger('ringmeter')
+_lock = threading.RLock()
+
+
+class _Follower(logging.Handler):
+    """Hands records to the handlers of a logger, the newest of those that asked for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loggers: list[logging.Logger] = []
+        self.before = (logging.NOTSET, True)  # level and propagate of the library's logger without this
+
+    def emit(self, record: logging.LogRecord) -> None:
+        for logger in self.loggers[-1:]:
+            logger.callHandlers(record)
+
+
+_follower = _Follower()
+
+
+def follow_library(logger: logging.Logger, new: list[logging.Handler]) -> None:
+    """Let a logger have what the library logs from now on, and its new handlers what was chosen before."""
+    with _lock:
+        if logger is not LIBRARY and logger not in _follower.loggers:
+            if not _follower.loggers:
+                _follower.before = LIBRARY.level, LIBRARY.propagate
+                LIBRARY.addHandler(_follower)
+                LIBRARY.setLevel(logging.DEBUG)
+                LIBRARY.propagate = False
+            _follower.loggers.append(logger)
+    for choice in choices():
+        record = LIBRARY.makeRecord(LIBRARY.name, logging.DEBUG, __file__, 0, choice, (), None)
+        for handler in new:
+            if record.levelno >= handler.level:
+                handler.handle(record)
+
+
+def leave_library(logger: logging.Logger) -> None:
+    """End it. Nothing happens to who did not follow."""
+    with _lock:
+        if logger not in _follower.loggers:
+            return
+        _follower.loggers.remove(logger)
+        if not _follower.loggers:
+            LIBRARY.removeHandler(_follower)
+            level, LIBRARY.propagate = _follower.before
+            LIBRARY.setLevel(level)

@@ -1,0 +1,88 @@
+"""The log of a loop: a logger that only its loop has, so that no configuration of ``logging`` reaches it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from .._choices import note_choice
+from .._rank import current_rank, rank_source
+from ._handlers import ConsoleHandler, FileOptions
+from ._levels import level_of, lowest_level
+from ._library import follow_library, leave_library
+from ._rank_files import file_of_rank, timestamp
+
+
+class OwnLog:
+    """Console and file of a loop, with the rules of :func:`get_logger` for ranks.
+
+    Args:
+        name: In the lines.
+        log_level: Of the console and the file; with ``'DEBUG'`` or below, the library's messages are there
+            too.
+        all_ranks: Whether every rank has a file at any level.
+
+    Raises:
+        ArgumentError: No such level, or the launcher's rank is not a number.
+        ArgumentTypeError: ``log_level`` is neither an int nor a str.
+    """
+
+    def __init__(self, name: str, log_level: int | str, all_ranks: bool) -> None:
+        self._level = level_of(log_level)
+        self._rank, world_size = current_rank()
+        self._has_each_a_file = (all_ranks or self._level <= logging.DEBUG) and world_size > 1
+        self.logger = logging.Logger(name)
+        self.console = ConsoleHandler()
+        self.console.owner = self.logger
+        self.logger.addHandler(self.console)
+        self.set_main(self._rank == 0)
+        note_choice('rank', rank_source())
+        self._show_choices(self.console)
+
+    def set_main(self, is_main: bool) -> None:
+        """Be the process that prints, or one of the others, which print errors."""
+        self._rank = 0 if is_main else max(1, self._rank)
+        self.console.setLevel(self._level if is_main else logging.ERROR)
+        self._update_level()
+
+    def replace_console(self, console: ConsoleHandler) -> None:
+        """Write to the console through another handler."""
+        console.owner = self.logger
+        console.setLevel(self.console.level)
+        self.logger.handlers[0] = self.console = console
+
+    def open(self, work_dir: Path) -> None:
+        """Write to a file in that folder, in place of an earlier one, if this rank has one.
+
+        Raises:
+            OSError: It cannot be written. Nothing was changed.
+        """
+        if self._rank > 0 and not self._has_each_a_file:
+            return
+        path = file_of_rank(work_dir / f'{timestamp(self._has_each_a_file)}.log', self._rank)
+        handler = FileOptions('a').open(path)
+        handler.owner = self.logger
+        handler.setLevel(self._level)
+        self._close_file()
+        self.logger.addHandler(handler)
+        self._update_level()
+        self._show_choices(handler)
+        note_choice(f'log file of {self.logger.name!r}', str(path))
+
+    def close(self) -> None:
+        """Close what it writes to."""
+        leave_library(self.logger)
+        self._close_file()
+        self.console.close()
+
+    def _show_choices(self, handler: logging.Handler) -> None:
+        if self._level <= logging.DEBUG:
+            follow_library(self.logger, [handler])
+
+    def _close_file(self) -> None:
+        for handler in self.logger.handlers[1:]:
+            self.logger.removeHandler(handler)
+            handler.close()
+
+    def _update_level(self) -> None:
+        self.logger.setLevel(lowest_level(self.logger.handlers))
