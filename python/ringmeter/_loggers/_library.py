@@ -6,6 +6,7 @@ import logging
 import threading
 
 from .._choices import choices
+from ._handlers import ConsoleHandler
 
 LIBRARY = logging.getLogger('ringmeter')
 _lock = threading.RLock()
@@ -28,8 +29,13 @@ _follower = _Follower()
 
 
 def follow_library(logger: logging.Logger, new: list[logging.Handler]) -> None:
-    """Let a logger have what the library logs from now on, and its new handlers what was chosen before."""
+    """Let a logger have what the library logs from now on, and its new handlers what was chosen before.
+
+    A second console does not get that: there is but one.
+    """
     with _lock:
+        if any(each is not logger for each in _follower.loggers):
+            new = [handler for handler in new if not isinstance(handler, ConsoleHandler)]
         if logger is not LIBRARY and logger not in _follower.loggers:
             if not _follower.loggers:
                 _follower.before = LIBRARY.level, LIBRARY.propagate
