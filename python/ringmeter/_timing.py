@@ -75,7 +75,7 @@ class LoopTimer:
     def note_clock(self) -> None:
         """Note for debug logs which clock ``time`` is of."""
         has_device = self._stopwatch is not None and self._stopwatch.is_started
-        note_choice(self._time_key, 'the clock of the device' if has_device else 'the clock of the host')
+        note_choice(self._time_key, f'the clock of the {"device" if has_device else "host"}')
 
     def pause(self) -> None:
         """Another loop begins inside of this one."""

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import ringmeter
-from ringmeter import _core
+from ringmeter import _choices, _core
 
 settings.register_profile(
     'fixed',
@@ -102,6 +102,13 @@ def _logger_to(emit: Callable[[logging.LogRecord], None]) -> logging.Logger:
     logger = logging.Logger('written')
     logger.addHandler(handler)
     return logger
+
+
+@pytest.fixture
+def chosen(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """Returns what the library has chosen on its own since the test began, as debug logs tell it."""
+    monkeypatch.setattr(_choices, '_made', {})
+    return _choices.choices
 
 
 @pytest.fixture

@@ -447,7 +447,19 @@ for _ in range(3):
     hub.update_scalar('b', cuda.FakeCudaTensor(1.0, device=1))
 """)
     assert done.stdout.splitlines() == [
-        'DEBUG ringmeter cuda:0: the driver is used, nothing waits for the device',
-        'DEBUG ringmeter cuda:1: the driver is used, nothing waits for the device',
+        'DEBUG ringmeter Get values on cuda:0 from the driver, without waiting',
+        'DEBUG ringmeter Get values on cuda:1 from the driver, without waiting',
     ]
     assert done.stderr == ''
+
+
+def test_debug_log_tells_the_path_of_a_device(run_with_fake):
+    code = """
+import fake_cuda_tensor as cuda, ringmeter as rm
+cuda.set_stream(0, cuda.new_stream(0))
+rm.HistoryBuffer().update(cuda.FakeCudaTensor(1.0))
+rm.get_logger('log', log_level='DEBUG')
+"""
+    done = run_with_fake(code)
+    assert done.stderr == ''
+    assert 'ringmeter - DEBUG - Get values on cuda:0 from the driver, without waiting' in done.stdout

@@ -113,6 +113,15 @@ def test_validation_line_comes_after_the_lines_of_training(cuda, stream, logged)
     assert 'accuracy: 0.5000' in texts(lines)[2]
 
 
+def test_debug_log_tells_the_clock_and_that_lines_wait(cuda, stream, logged, chosen):
+    meter = rm.LoopLogger(max_epochs=1, interval=2, logger=logged[0])
+    cuda.delay(stream, 500)
+    for batch in meter.train([1.0, 2.0, 3.0, 4.0]):
+        meter.log(loss=cuda.FakeCudaTensor(batch))
+    assert 'Get train/time from the clock of the device' in chosen()
+    assert 'Get lines of values that have not landed from a queue, until they have' in chosen()
+
+
 def test_line_whose_values_cannot_land_is_left_out_with_a_warning(cuda, stream, logged, caplog):
     logger, lines = logged
     meter = rm.LoopLogger(max_epochs=1, interval=1, logger=logger)

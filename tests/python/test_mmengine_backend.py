@@ -359,6 +359,22 @@ def test_what_somebody_else_replaced_meanwhile_stays(monkeypatch):
     assert mmengine.hooks.IterTimerHook._after_iter is print
 
 
+def test_debug_log_names_what_is_replaced(chosen):
+    backend.install()
+    names = {line.split('`')[1]: line.split('`')[3] for line in chosen() if '`' in line}
+    assert names['mmengine.logging.message_hub.MessageHub'] == (
+        'ringmeter.integrations.mmengine._classes.MessageHub'
+    )
+    assert names['mmengine.hooks.runtime_info_hook.RuntimeInfoHook.after_train_iter'] == (
+        'ringmeter.integrations.mmengine._hooks.record_outputs'
+    )
+    assert 'Get mmengine from ringmeter' in chosen()
+    backend.install('deferred')
+    assert "Get mmengine's lines from a queue, until their values have landed" in chosen()
+    backend.uninstall()
+    assert 'Get mmengine from its own classes and methods' in chosen()
+
+
 def test_installing_twice_is_installing_once():
     before = names_of_mmengine()
     backend.install()

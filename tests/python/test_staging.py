@@ -174,7 +174,7 @@ def test_stage_made_in_inference_mode_serves_outside_of_it(elsewhere, hub):
     assert values(hub, 'a') == [1.0, 2.0, 3.0, 4.0]
 
 
-def test_device_without_float64_has_float32(elsewhere, hub, monkeypatch):
+def test_device_without_float64_has_float32(elsewhere, hub, monkeypatch, chosen):
     empty = torch.empty
 
     def without_float64(*size, dtype, **more):
@@ -188,6 +188,10 @@ def test_device_without_float64_has_float32(elsewhere, hub, monkeypatch):
     hub.update_scalar('a', elsewhere(0.5))
     hub.update_scalar('a', elsewhere(2**24 + 1, torch.int64))
     assert values(hub, 'a') == [0.5, 2**24 + 1]
+    assert chosen() == [
+        'Get floats on cpu from a stage of torch.float32 there, fetched together when asked for',
+        'Get integers on cpu from a stage of torch.int64 there, fetched together when asked for',
+    ]
 
 
 def test_stage_is_not_made_of_fake_tensors(elsewhere, hub):

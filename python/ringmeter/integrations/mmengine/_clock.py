@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import ringmeter
+from ringmeter._choices import note_choice
 from ringmeter._core import Stopwatch, has_captures
 
 _KEYS = {mode: f'{mode}/time' for mode in ('train', 'val', 'test')}
@@ -44,6 +45,7 @@ class DeviceClock:
 
     def end_epoch(self, hub: ringmeter.MessageHub, mode: str) -> None:
         """Training goes on, if it was not one of that."""
+        note_choice(_KEYS[mode], f'the clock of the {"device" if self._has_device else "host"}')
         training = self._stopwatch(hub, 'train')
         if mode != 'train' and self._has_device and training is not None and training.is_started:
             training.resume()
