@@ -11,17 +11,14 @@ from pathlib import Path
 
 import ringmeter as rm
 
-folder = Path(sys.argv[1])
-examples = Path(sys.argv[2])
 
-
-def train(name: str, **arguments: object) -> None:
-    meter = rm.LoopLogger(max_epochs=1, work_dir=folder / name, name=name, **arguments)  # type: ignore[arg-type]
+def train(work_dir: Path, **arguments: object) -> None:
+    meter = rm.LoopLogger(max_epochs=1, work_dir=work_dir, name=work_dir.name, **arguments)  # type: ignore[arg-type]
     for value in meter.train([1.0] * 10):
         meter.log(loss=value)
 
 
-def main() -> None:
+def main(folder: Path, examples: str) -> None:
     rank = int(os.environ['RANK'])
     # Of the launcher: torch has not been imported.
     logger = rm.get_logger('before', folder / 'before' / 'exp.log', 'DEBUG')
@@ -34,11 +31,11 @@ def main() -> None:
     torch.distributed.init_process_group('gloo')
     os.environ['RANK'] = 'unknown'
     time.sleep(1.1 * rank)
-    train('debug', log_level='DEBUG')
-    train('every', all_ranks=True)
-    train('first')
+    train(folder / 'debug', log_level='DEBUG')
+    train(folder / 'every', all_ranks=True)
+    train(folder / 'first')
     logging.getLogger('ringmeter').debug('behind it')
-    sys.path.insert(0, str(examples))
+    sys.path.insert(0, examples)
     from ddp_digits import train as train_digits
 
     train_digits(1, str(folder / 'digits'), 'INFO')
@@ -48,4 +45,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    main(Path(sys.argv[1]), sys.argv[2])

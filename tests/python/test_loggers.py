@@ -7,6 +7,7 @@ import logging
 import logging.handlers
 import re
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,20 @@ def test_children_write_through_it_once(tmp_path, capsys, new):
     ]
     assert len(lines(tmp_path / 'a.log')) == 2
     assert [line.split(' - ')[-1] for line in lines(tmp_path / 'data.log')] == ['from data']
+
+
+def test_levels_that_others_have_set_stay(tmp_path, written, new):
+    name = new()
+    logging.getLogger(name).addHandler(written[0].handlers[0])
+    logger = rm.get_logger(name)
+    logger.debug('not asked for')
+    logger.info('line')
+    assert written[1] == ['line']
+    logger.setLevel('ERROR')
+    rm.get_logger(name).info('not any more')
+    child = logging.getLogger(f'{name}.data')
+    assert rm.get_logger(child.name).level == logging.NOTSET
+    assert written[1] == ['line']
 
 
 def test_root_logger_gets_nothing(capsys, new, caplog):
@@ -320,6 +335,12 @@ def test_wrong_argument_is_one_error_and_changes_nothing(tmp_path, new, argument
     assert (logging.getLogger(name).handlers, logging.getLogger(name).propagate) == ([], True)
 
 
+@pytest.mark.parametrize('log_file', ['', 3])
+def test_log_file_must_be_a_path(new, log_file):
+    with pytest.raises(rm.ArgumentTypeError, match='log_file must be a path or None, got '):
+        rm.get_logger(new(), log_file)
+
+
 @pytest.mark.parametrize('name', ['', None, 3])
 def test_name_must_be_one(name):
     with pytest.raises(rm.ArgumentTypeError, match='name must be a str that is not empty'):
@@ -355,6 +376,29 @@ def test_full_disk_is_reported_once_and_logging_goes_on(capsys, new):
     (report,) = [text for text in texts if not text.startswith('line')]
     assert report.startswith('/dev/full cannot be written, its lines are lost: [Errno 28]')
     assert err == ''
+
+
+@full
+def test_fault_is_reported_without_the_lock_that_a_failing_console_might_wait_for(new):
+    logger = rm.get_logger(new(), '/dev/full')
+    file_handler = logger.handlers[0]
+    is_free = []
+
+    def ask():
+        is_free.append(file_handler.lock.acquire(timeout=10))
+        if is_free[-1]:
+            file_handler.lock.release()
+
+    class Asks(logging.Handler):
+        def emit(self, record):
+            if 'cannot be written' in record.getMessage():
+                thread = threading.Thread(target=ask)
+                thread.start()
+                thread.join()
+
+    logger.addHandler(Asks())
+    logger.info('line')
+    assert is_free == [True]
 
 
 @full
@@ -411,6 +455,24 @@ def test_debug_log_has_what_the_library_chose_before_and_after(tmp_path, capsys,
     _library.leave_library(logger)
     assert not _library.LIBRARY.isEnabledFor(logging.DEBUG)
     assert _library.LIBRARY.propagate
+
+
+def test_loggers_of_the_library_itself_get_its_messages_once(tmp_path, capsys):
+    library = rm.get_logger('ringmeter', tmp_path / 'lib.log', 'DEBUG')
+    try:
+        child = rm.get_logger('ringmeter.mine', tmp_path / 'mine.log', 'DEBUG')
+        library.debug('once')
+        child.debug('mine')
+        assert [line.split(' - ')[-1] for line in lines(tmp_path / 'lib.log')][-2:] == ['once', 'mine']
+        assert [line.split(' - ')[-1] for line in lines(tmp_path / 'mine.log')][-1:] == ['mine']
+        assert capsys.readouterr().out.count('DEBUG - once') == 1
+    finally:
+        for logger in (library, child):
+            for handler in logger.handlers[:]:
+                logger.removeHandler(handler)
+                handler.close()
+            logger.setLevel(logging.NOTSET)
+            logger.propagate = True
 
 
 def test_choices_that_are_remembered_are_bounded(monkeypatch):

@@ -13,7 +13,7 @@ from typing import Any
 from .._choices import note_choice
 from .._errors import ArgumentError, ArgumentTypeError
 from .._rank import current_rank, rank_source
-from ._handlers import ConsoleHandler, FileHandler, FileOptions
+from ._handlers import ConsoleHandler, FileHandler, FileOptions, ReportsFaults
 from ._levels import level_of, lowest_level
 from ._library import follow_library
 from ._rank_files import file_of_rank
@@ -66,6 +66,8 @@ def get_logger(
     """
     if not isinstance(name, str) or not name:
         raise ArgumentTypeError(f'name must be a str that is not empty, got {name!r}')
+    if log_file is not None and (not isinstance(log_file, str | os.PathLike) or not os.fspath(log_file)):
+        raise ArgumentTypeError(f'log_file must be a path or None, got {log_file!r}')
     level = level_of(log_level)
     options = FileOptions(file_mode, file_handler)
     if log_file is None and file_handler is not None:
@@ -78,11 +80,13 @@ def get_logger(
             _add_file(logger, file_of_rank(log_file, rank), level, options)
         if not any(isinstance(handler, ConsoleHandler) for handler in before):
             _add_console(logger, logging.ERROR if rank else level)
-        handlers = _handlers_of(logger)
-        logger.setLevel(lowest_level(handlers))
+        new = [handler for handler in logger.handlers if handler not in before]
+        if new:
+            ours = [handler for handler in _handlers_of(logger) if isinstance(handler, ReportsFaults)]
+            logger.setLevel(lowest_level(ours))
     note_choice('rank', rank_source())
     if level <= logging.DEBUG:
-        follow_library(logger, [handler for handler in handlers if handler not in before])
+        follow_library(logger, new)
     return logger
 
 
@@ -90,6 +94,8 @@ def _add_file(logger: logging.Logger, path: Path, level: int, options: FileOptio
     """Add it, unless it is there. Loggers that write the same file share its handler."""
     key = str(path.absolute())
     handler = _files.get(key)
+    if handler in _handlers_of(logger):
+        return
     if handler is None or handler.stream is None:
         handler = _files[key] = options.open(path)
         handler.owner = logger
@@ -97,8 +103,7 @@ def _add_file(logger: logging.Logger, path: Path, level: int, options: FileOptio
         note_choice(f'log file of {logger.name!r}', f'{type(handler).__name__}: {path}')
     elif level < handler.level:
         handler.setLevel(level)
-    if handler not in _handlers_of(logger):
-        logger.addHandler(handler)
+    logger.addHandler(handler)
 
 
 def _add_console(logger: logging.Logger, level: int) -> None:

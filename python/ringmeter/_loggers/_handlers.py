@@ -23,7 +23,13 @@ class ReportsFaults(logging.Handler):
     """
 
     owner: logging.Logger | None = None  # what reports, with its other handlers
-    is_reported = False
+    _fault: OSError | None = None  # of the record that is being handled
+    _is_reported = False
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        passed = bool(super().handle(record))
+        self._report()  # without the lock: it takes those of other handlers, which may be failing too
+        return passed
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -34,7 +40,7 @@ class ReportsFaults(logging.Handler):
     def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]
         if isinstance(error, OSError):
-            self._report(error)
+            self._fault = error
         else:
             super().handleError(record)
 
@@ -42,12 +48,14 @@ class ReportsFaults(logging.Handler):
         try:
             super().close()
         except OSError as error:
-            self._report(error)
+            self._fault = error
+        self._report()
 
-    def _report(self, error: OSError) -> None:
-        if self.is_reported:
+    def _report(self) -> None:
+        error, self._fault = self._fault, None
+        if error is None or self._is_reported:
             return
-        self.is_reported = True
+        self._is_reported = True
         what = getattr(self, 'baseFilename', 'the console')
         if self.owner is not None:
             self.owner.error('%s cannot be written, its lines are lost: %s', what, error)
@@ -101,7 +109,9 @@ class FileOptions:
             inspect.signature(cls).bind('', **options)
         except TypeError as error:
             raise ArgumentError(f'file_handler must have arguments of {cls.__name__}: {error}') from None
-        self._make = partial(_reporting(cls), **{**options, 'delay': True})
+        if 'delay' in parameters:  # it is opened when its arguments have been accepted
+            options['delay'] = True
+        self._make = partial(_reporting(cls), **options)
         self._name = cls.__name__
 
     def open(self, path: str | os.PathLike[str]) -> FileHandler:
@@ -115,7 +125,8 @@ class FileOptions:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             handler: FileHandler = self._make(path)
-            handler.stream = handler._open()
+            if handler.stream is None:
+                handler.stream = handler._open()
         except OSError as error:
             reason = f'the log file cannot be written: {error.strerror or error}'
             raise type(error)(error.errno, reason, str(path)) from error

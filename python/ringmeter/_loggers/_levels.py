@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from .._errors import ArgumentError, ArgumentTypeError
 
@@ -25,6 +26,6 @@ def level_of(log_level: int | str) -> int:
     return level
 
 
-def lowest_level(handlers: list[logging.Handler]) -> int:
+def lowest_level(handlers: Sequence[logging.Handler]) -> int:
     """Return the level of a logger with these handlers. (0 would be that of its parent.)"""
     return max(1, min((handler.level for handler in handlers), default=logging.ERROR))

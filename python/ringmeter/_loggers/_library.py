@@ -36,7 +36,7 @@ def follow_library(logger: logging.Logger, new: list[logging.Handler]) -> None:
     with _lock:
         if any(each is not logger for each in _follower.loggers):
             new = [handler for handler in new if not isinstance(handler, ConsoleHandler)]
-        if logger is not LIBRARY and logger not in _follower.loggers:
+        if not _reaches_library(logger) and logger not in _follower.loggers:
             if not _follower.loggers:
                 _follower.before = LIBRARY.level, LIBRARY.propagate
                 LIBRARY.addHandler(_follower)
@@ -48,6 +48,13 @@ def follow_library(logger: logging.Logger, new: list[logging.Handler]) -> None:
         for handler in new:
             if record.levelno >= handler.level:
                 handler.handle(record)
+
+
+def _reaches_library(logger: logging.Logger) -> bool:
+    each: logging.Logger | None = logger
+    while each is not None and each is not LIBRARY:
+        each = each.parent if each.propagate else None
+    return each is LIBRARY
 
 
 def leave_library(logger: logging.Logger) -> None:
