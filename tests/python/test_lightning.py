@@ -808,6 +808,14 @@ def test_logger_that_fails_is_reported_once_and_the_others_go_on(trainer_of, wri
     assert [step for step, _ in memory.records] == [1, 2, 3]
 
 
+def test_debug_log_tells_where_files_and_sinks_are_from(trainer_of, tmp_path, chosen):
+    table = pl.loggers.CSVLogger(tmp_path, name='table')
+    trainer_of(RingmeterCallback(), logger=table).fit(Net(), loader(1))
+    folder = tmp_path / 'table' / 'version_0'
+    assert f'Get work_dir of Lightning from its first logger: {folder}' in chosen()
+    assert 'Get sinks of Lightning from trainer.loggers: CSVLogger' in chosen()
+
+
 def test_files_are_where_the_logger_writes(trainer_of, tmp_path, capsys):
     table = pl.loggers.CSVLogger(tmp_path, name='table')
     callback = RingmeterCallback(interval=2)

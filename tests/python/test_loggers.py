@@ -504,13 +504,38 @@ def test_loop_of_another_rank_writes_nothing_and_records_all(tmp_path, capsys, m
     assert meter.message_hub.get_scalar('train/loss').count('global') == 10
 
 
-def test_loop_of_another_rank_has_a_file_of_lines_when_all_ranks_do(tmp_path, capsys, monkeypatch):
+def test_loop_of_another_rank_has_a_file_of_lines_when_all_ranks_do(tmp_path, capsys, monkeypatch, chosen):
     as_rank(monkeypatch, 3)
     train(work_dir=tmp_path, all_ranks=True)
     assert capsys.readouterr().out == ''
     (log_file,) = tmp_path.iterdir()
     assert re.fullmatch(r'\d{8}_\d{6}_rank3\.log', log_file.name)
     assert [line.split(' - ')[2] for line in lines(log_file)] == ['INFO', 'INFO']
+    assert 'Get time in file names from this rank: torch.distributed is not initialised' in chosen()
+
+
+def test_rank_has_a_time_of_its_own_when_the_store_cannot_keep_one(tmp_path, monkeypatch, chosen):
+    distributed = pytest.importorskip('torch.distributed')
+    distributed.init_process_group('gloo', store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        monkeypatch.setattr(distributed, 'get_world_size', lambda: 2)
+        train(work_dir=tmp_path / 'kept', all_ranks=True)
+        assert (
+            'Get time in file names from the store of the job: that of the rank that came first' in chosen()
+        )
+
+        def fail():
+            raise ValueError('Default process group has no store')
+
+        monkeypatch.setattr(distributed.distributed_c10d, '_get_default_store', fail)
+        train(work_dir=tmp_path / 'own', all_ranks=True)
+    finally:
+        distributed.destroy_process_group()
+    (choice,) = [choice for choice in chosen() if choice.startswith('Get time in file names')]
+    assert choice.endswith(
+        'from this rank: the store of the job cannot keep it: Default process group has no store'
+    )
+    assert [len(list((tmp_path / name).glob('*.log'))) for name in ('kept', 'own')] == [1, 1]
 
 
 def test_logger_that_is_given_has_the_lines_of_every_rank(tmp_path, monkeypatch, written):
