@@ -684,3 +684,17 @@ def test_example_runs(tmp_path):
     assert len(losses) == 3
     assert losses[2] < losses[0] - 0.5
     assert re.findall(r'(Iter\(val\) .*)    loss: ', done.stdout) == ['Iter(val) [5/5]']
+
+
+def test_debug_log_tells_where_the_interval_is_from(make, chosen):
+    make(callback={'interval': None}, logging_steps=3, num_train_epochs=1).train()
+    assert 'Get interval of Trainer from logging_steps: 3' in chosen()
+
+
+def test_trainer_says_who_writes_whatever_the_launcher_says(make, lines, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv('SLURM_PROCID', '3')  # a job of runs that do not know of each other
+    make(callback={'logger': None}, num_train_epochs=1).train()
+    assert capsys.readouterr().out.count('Iter(train) [') == 6
+    (log_file,) = tmp_path.glob('*.log')
+    assert '_rank' not in log_file.name
+    assert len(records(tmp_path)) == 6

@@ -13,6 +13,14 @@ from ._library import follow_library, leave_library
 from ._rank_files import file_of_rank, timestamp
 
 
+class _Logger(logging.Logger):
+    """A logger that is not among those of ``logging.getLogger``, whose cache of levels nobody else clears."""
+
+    def setLevel(self, level: int | str) -> None:
+        super().setLevel(level)
+        self._cache.clear()  # type: ignore[attr-defined]
+
+
 class OwnLog:
     """Console and file of a loop, with the rules of :func:`get_logger` for ranks.
 
@@ -31,7 +39,7 @@ class OwnLog:
         self._level = level_of(log_level)
         self._rank, world_size = current_rank()
         self._has_each_a_file = (all_ranks or self._level <= logging.DEBUG) and world_size > 1
-        self.logger = logging.Logger(name)
+        self.logger = _Logger(name)
         self.console = ConsoleHandler()
         self.console.owner = self.logger
         self.logger.addHandler(self.console)
