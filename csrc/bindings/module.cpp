@@ -5,6 +5,7 @@
 #include "bindings/device_functions.h"
 #include "bindings/history_type.h"
 #include "bindings/hub_type.h"
+#include "bindings/json_functions.h"
 #include "bindings/line_functions.h"
 #include "bindings/scalar.h"
 #include "bindings/stopwatch_type.h"
@@ -36,6 +37,7 @@ PYBIND11_MODULE(_core, m) {
   m.attr("set_hub_class") = steal_or_throw(PyCFunction_New(&set_hub_class, nullptr));
   m.attr("set_tracer") = steal_or_throw(PyCFunction_New(&set_tracer, nullptr));
   if (PyModule_AddFunctions(m.ptr(), rb::line_functions) != 0 ||
+      PyModule_AddFunctions(m.ptr(), rb::json_functions) != 0 ||
       PyModule_AddFunctions(m.ptr(), rb::device_functions) != 0 ||
       PyModule_AddFunctions(m.ptr(), rb::capture_functions) != 0)
     throw py::error_already_set();

@@ -1,0 +1,41 @@
+"""Smoothed curves."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ringmeter.readers._run import Numbers
+
+
+def smooth(values: Numbers, amount: float) -> Numbers:
+    """Return a smoothed curve. What is not finite stays as it is, and enters into nothing else.
+
+    Args:
+        values: The curve.
+        amount: Below 1, the weight of an exponential mean as of TensorBoard's slider, corrected for its
+            start. From 2 on, the mean of so many values, as of a window of mmengine.
+    """
+    return _exponential(values, amount) if amount < 1 else _windowed(values, int(amount))
+
+
+def _exponential(values: Numbers, weight: float) -> Numbers:
+    smoothed: Numbers = values.copy()
+    last, share = 0.0, 1.0
+    for index, value in enumerate(values.tolist()):
+        if math.isfinite(value):
+            last = last * weight + (1 - weight) * value
+            share *= weight
+            smoothed[index] = last / (1 - share)
+    return smoothed
+
+
+def _windowed(values: Numbers, size: int) -> Numbers:
+    smoothed: Numbers = values.copy()
+    is_finite = np.isfinite(values)
+    finite = values[is_finite]
+    sums = np.cumsum(finite)
+    sums[size:] -= sums[:-size].copy()
+    smoothed[is_finite] = sums / np.minimum(np.arange(1, len(finite) + 1), size)
+    return smoothed

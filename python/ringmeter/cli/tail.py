@@ -1,0 +1,132 @@
+"""``ringmeter tail``: a run as it goes, in the terminal."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import shutil
+import sys
+import time
+
+from ringmeter.readers import LogFile, LogFileError, Run, Series
+
+from ._braille import braille
+from ._runs import all_keys, choose_keys, curves, report_notes
+
+HELP = 'follow a run in the terminal'
+DESCRIPTION = """Shows the newest values of a run with small plots, and again whenever the file has grown.
+Ends with Ctrl-C."""
+_PLOTS = 3  # unless --keys says otherwise
+_PLOT_HEIGHT = 4  # lines
+_CLEAR = '\x1b[H\x1b[J'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument('file', metavar='FILE')
+    parser.add_argument(
+        '--keys', nargs='+', metavar='KEY', help=f'what to plot (default: {_PLOTS}, losses first)'
+    )
+    parser.add_argument(
+        '--interval', type=_seconds, default=1.0, metavar='SECONDS', help='between two looks (default: 1)'
+    )
+    parser.add_argument('--once', action='store_true', help='show the run as it is now, and end')
+
+
+def run(options: argparse.Namespace) -> None:
+    """Follow the file until Ctrl-C, which is the normal end. It may be truncated or replaced meanwhile."""
+    with contextlib.closing(LogFile(options.file)) as file:
+        log = file.read(is_complete=options.once)
+        shown = frame(log, options.keys)  # wrong keys end the command here
+        report_notes(log)
+        print(_CLEAR * sys.stdout.isatty() + shown, flush=True)
+        if not options.once:
+            with contextlib.suppress(KeyboardInterrupt):
+                _follow(file, shown, options)
+
+
+def _follow(file: LogFile, shown: str, options: argparse.Namespace) -> None:
+    while True:
+        time.sleep(options.interval)
+        try:
+            new = frame(file.read(), options.keys)
+        except LogFileError as error:
+            if not file.is_started_anew:
+                raise
+            new = f'{error}\nwaiting for more of it'
+        if new != shown:
+            shown = new
+            print(_CLEAR if sys.stdout.isatty() else '\n', shown, sep='', flush=True)
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0.05 <= value <= 3600:
+        raise argparse.ArgumentTypeError(f'must be from 0.05 to 3600 seconds, got {text!r}')
+    return value
+
+
+_seconds.__name__ = 'number'  # for argparse's message
+
+
+def frame(run: Run, keys: list[str] | None) -> str:
+    """Return the text that shows a run: where it is, its newest values, and plots of some keys.
+
+    Raises:
+        CommandError: It has none of a key.
+    """
+    width = max(40, shutil.get_terminal_size().columns)
+    chosen = choose_keys([run], keys) if keys else _default_keys(run)
+    lines = [_headline(run), '']
+    lines += _table(run, width)
+    for key in chosen:
+        for series in curves(run, key):
+            lines += ['', *_plot(series, width)]
+    return '\n'.join(lines)
+
+
+def _default_keys(run: Run) -> list[str]:
+    keys = [key for key in all_keys([run]) if any(len(one.values) > 1 for one in curves(run, key))]
+    return sorted(keys, key=lambda key: (key != 'loss', 'loss' not in key))[:_PLOTS]
+
+
+def _headline(run: Run) -> str:
+    newest: dict[str, float] = {}
+    for series in run.series:
+        for axis, numbers in series.axes.items():
+            newest[axis] = max(newest.get(axis, 0.0), float(numbers[-1]))
+    parts = [run.path]
+    if 'iter' in newest:
+        parts.append(f'iteration {newest["iter"]:.0f}')
+    if 'epoch' in newest:
+        parts.append(f'epoch {newest["epoch"]:.2f}')
+    if run.eta:
+        parts.append(f'eta {run.eta}')
+    return '  '.join(parts)
+
+
+def _table(run: Run, width: int) -> list[str]:
+    cells = [f'{_name(series)}: {_number(series.values[-1])}' for series in run.series]
+    wide = min(max(map(len, cells)) + 3, width)
+    beside = max(1, width // wide)
+    rows = [cells[i : i + beside] for i in range(0, len(cells), beside)]
+    return [''.join(cell.ljust(wide) for cell in row).rstrip() for row in rows]
+
+
+def _plot(series: Series, width: int) -> list[str]:
+    finite = series.values[abs(series.values) < float('inf')]
+    if not len(finite):
+        return [f'{_name(series)}: no finite values']
+    high, low = _number(finite.max()), _number(finite.min())
+    margin = max(len(high), len(low))
+    labels = [high, *[''] * (_PLOT_HEIGHT - 2), low]
+    rows = braille(series.values, width - margin - 2, _PLOT_HEIGHT)
+    return [_name(series)] + [f'{label:>{margin}} {row}' for label, row in zip(labels, rows, strict=True)]
+
+
+def _name(series: Series) -> str:
+    return series.key if series.mode == 'train' else f'{series.mode}/{series.key}'
+
+
+def _number(value: float) -> str:
+    return f'{value:.4g}'

@@ -1,0 +1,171 @@
+"""Reading a file of any of the formats, at once or while it grows."""
+
+from __future__ import annotations
+
+import csv
+import os
+from contextlib import closing
+from itertools import islice
+from typing import BinaryIO
+
+from ._reader import Reader
+from ._run import LogFileError, Run
+from .detectron2_json import Detectron2JsonReader
+from .json_lines import ScalarsJsonReader, parse_object
+from .lightning_csv import LightningCsvReader
+from .mmengine_text import MmengineTextReader
+from .trainer_state import TrainerStateReader
+
+_LINES = 1000  # that are handed on together
+_LONGEST_HEADER = 1_000_000  # bytes of a first line
+EXPECTED = (
+    'expected JSON lines (scalars.json, metrics.json), a trainer_state.json, a metrics.csv, '
+    "or a text log with lines as 'Epoch(train) [1][10/25]'"
+)
+
+
+def read(path: str | os.PathLike[str]) -> Run:
+    """Return what a log file holds.
+
+    Which format it has is told by its beginning. The file may still be written: a last line that is cut off
+    is left out, with a note.
+
+    Raises:
+        LogFileError: It cannot be read, is of none of the formats, holds nothing, or a line is wrong.
+    """
+    with closing(LogFile(path)) as file:
+        return file.read(is_complete=True)
+
+
+class LogFile:
+    """A log file that may grow, or be replaced by another of its name.
+
+    Attributes:
+        is_started_anew: Whether it was replaced or cut to nothing, and has not been a log since.
+
+    Raises:
+        LogFileError: It cannot be opened.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        self.is_started_anew = False
+        self._open()
+
+    def close(self) -> None:
+        """Close it."""
+        self._file.close()
+
+    def _open(self) -> None:
+        try:
+            self._file: BinaryIO = open(self.path, 'rb', buffering=1 << 20)  # noqa: PTH123, SIM115
+        except OSError as error:
+            raise LogFileError(self.path, None, f'cannot be read: {error.strerror}') from None
+        self._reader: Reader | None = None
+        self._number = 1  # of the next line
+        self._rest = b''  # of a line whose end has not come yet
+
+    def read(self, is_complete: bool = False) -> Run:
+        """Return what the file holds up to now.
+
+        Args:
+            is_complete: Whether nothing more will be read of it, so that a last line without an end counts.
+
+        Raises:
+            LogFileError: As :func:`read`.
+        """
+        if not is_complete and self._is_replaced():
+            self._file.close()
+            self._open()
+            self.is_started_anew = True
+        try:
+            self._feed_lines()
+        except OSError as error:
+            raise LogFileError(self.path, None, f'cannot be read: {error.strerror}') from None
+        if is_complete or (self._reader is not None and self._reader.is_whole):
+            self._feed_rest()
+        if self._reader is None:
+            why = 'the first line is cut off' if self._rest.strip() else 'the file is empty'
+            raise LogFileError(self.path, 1 if self._rest.strip() else None, f'{why}: {EXPECTED}')
+        run = self._reader.run()
+        if not run.series:
+            if self._reader.format == MmengineTextReader.format:
+                raise LogFileError(self.path, None, f'not a log: {EXPECTED}')
+            raise LogFileError(self.path, None, '; '.join(['no numbers in it', *run.notes]))
+        self.is_started_anew = False
+        return run
+
+    def _is_replaced(self) -> bool:
+        """Whether there is another file of that name now, or this one became shorter."""
+        try:
+            there = os.stat(self.path)  # noqa: PTH116
+        except OSError:
+            return False  # it may come back
+        here = os.fstat(self._file.fileno())
+        if (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino):
+            return True
+        is_whole = self._reader is not None and self._reader.is_whole
+        return there.st_size < self._file.tell() or is_whole
+
+    def _feed_lines(self) -> None:
+        while lines := list(islice(self._file, _LINES)):
+            lines[0] = self._rest + lines[0]
+            self._rest = b'' if lines[-1].endswith(b'\n') else lines.pop()
+            if self._reader is None:
+                lines = self._recognise(lines)
+            if lines and self._reader is not None:
+                self._reader.feed(lines, self._number)
+                self._number += len(lines)
+
+    def _recognise(self, lines: list[bytes]) -> list[bytes]:
+        """Choose a reader by the first line that is not blank, and return what is left for it."""
+        blank = 0
+        while blank < len(lines) and not lines[blank].removeprefix(b'\xef\xbb\xbf').strip():
+            blank += 1
+        self._number += blank
+        lines = lines[blank:]
+        if lines:
+            lines[0] = lines[0].removeprefix(b'\xef\xbb\xbf')
+            self._reader = _reader_of(lines[0], self.path, self._number)
+        return lines
+
+    def _feed_rest(self) -> None:
+        if not self._rest.strip():
+            return
+        if self._reader is None:
+            (line,) = self._recognise([self._rest])
+            if isinstance(self._reader, TrainerStateReader) or parse_object(line) is not None:
+                self._rest = line
+            elif not isinstance(self._reader, MmengineTextReader):
+                self._reader = None
+        if self._reader is not None:
+            self._reader.feed_last(self._rest, self._number)
+            self._rest = b''
+
+
+def _reader_of(line: bytes, path: str, number: int) -> Reader:
+    """Return a reader of what begins with this line."""
+    if b'\0' in line[:_LONGEST_HEADER]:
+        raise LogFileError(path, number, f'not a log, but binary data: {EXPECTED}')
+    if line.lstrip().startswith(b'{'):
+        return _reader_of_json(line, path, number)
+    header = line[:_LONGEST_HEADER].decode(errors='replace').strip()
+    if ',' in header and 'step' in next(csv.reader([header]), []):
+        return LightningCsvReader(path)
+    return MmengineTextReader(path)
+
+
+def _reader_of_json(line: bytes, path: str, number: int) -> Reader:
+    record = parse_object(line)
+    if record is None and (line.strip() == b'{' or b'"log_history"' in line):
+        return TrainerStateReader(path)
+    if record is None:
+        raise ScalarsJsonReader(path).error(number, line)
+    if 'log_history' in record:
+        return TrainerStateReader(path)
+    if 'iteration' in record:
+        return Detectron2JsonReader(path)
+    if 'iter' in record or 'step' in record:
+        return ScalarsJsonReader(path)
+    names = "'iter', 'step', 'iteration' or 'log_history'"
+    raise ScalarsJsonReader(path).error(number, line, f' with {names}')
