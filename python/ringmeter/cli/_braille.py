@@ -13,12 +13,15 @@ _BITS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # by row and c
 def braille(values: Numbers, width: int, height: int) -> list[str]:
     """Return the rows of characters that show the values from left to right, the lowest at the bottom.
 
-    Values are spread over the width; of those that share a column of dots, all from the least to the greatest
-    are shown. What is not finite is left blank.
+    Values are spread over the width; of those that share a column of dots, all from the least to the
+    greatest are shown. What is not finite is left blank.
 
     >>> braille(np.arange(8.0), 4, 2)
     ['⠀⠀⣀⡜', '⣀⡜⠁⠀']
     """
+    values = np.where(np.isfinite(values), values, np.nan)
+    if 1 < len(values) < 2 * width:
+        values = np.interp(np.linspace(0, len(values) - 1, 2 * width), np.arange(len(values)), values)
     is_finite = np.isfinite(values)
     if not is_finite.any():
         return [chr(_BLANK) * width] * height
@@ -26,11 +29,11 @@ def braille(values: Numbers, width: int, height: int) -> list[str]:
     with np.errstate(over='ignore'):
         span = high - low
     scale = (4 * height - 1) / span if np.isfinite(span) and span > 0 else 0.0
-    columns = np.arange(len(values)) * (2 * width) // max(len(values), 2 * width)
+    columns = np.arange(len(values)) * (2 * width) // max(len(values), 1)
     cells = np.full((height, width), _BLANK)
     before = None
     for column in np.unique(columns).tolist():
-        dots = ((values - low) * scale)[is_finite & (columns == column)].round().astype(int)
+        dots = ((values[is_finite & (columns == column)] - low) * scale).round().astype(int)
         if not len(dots):
             before = None
             continue

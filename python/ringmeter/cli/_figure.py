@@ -59,11 +59,11 @@ def draw(
     figure = Figure((_WIDTH, rows * height + 1.0), layout='constrained')
     panels = figure.subplots(rows, columns, sharex=True, sharey='row' if is_grid else False, squeeze=False)
     seconds, unit = _unit(runs) if axis == 'time' else (1.0, '')
-    canvas = _Canvas(axis, seconds, smoothing, round(_WIDTH * 100 / columns))
+    canvas = _Canvas(axis, seconds, smoothing, round(_WIDTH * 100 / columns), compare and len(runs) > 1)
     for number, key in enumerate(keys):
         for index, run in enumerate(runs):
             row, column = (number, index) if is_grid else divmod(number, columns)
-            canvas.add(panels[row][column], curves(run, key), _style(index))
+            canvas.add(panels[row][column], curves(run, key), _style(0 if is_grid else index))
         for column in range(columns) if is_grid else (number % columns,):
             panel = panels[number if is_grid else number // columns][column]
             panel.set_yscale('log' if log_y else 'linear')
@@ -75,8 +75,9 @@ def draw(
         for panel, name in zip(panels[0], names, strict=True):
             panel.set_title(name, fontsize='medium')
     entries = canvas.legend([] if is_grid else names)
-    columns_of_legend = 1 if max(len(name) for name in names) > 30 else 4
-    figure.legend(handles=entries, loc='outside lower center', ncols=columns_of_legend, frameon=False)
+    longest = max(len(str(entry.get_label())) for entry in entries)
+    beside = max(1, min(4, 120 // (longest + 8)))
+    figure.legend(handles=entries, loc='outside lower center', ncols=beside, frameon=False)
     return figure
 
 
@@ -92,7 +93,9 @@ def _finish(panels: Any, used: int, label: str) -> None:
         panel.margins(x=0.01)
         panel.spines[['top', 'right']].set_visible(False)
         if label in ('iteration', 'epoch'):
-            panel.xaxis.set_major_locator(MaxNLocator(nbins=9 - 2 * columns, integer=True, min_n_ticks=1))
+            panel.xaxis.set_major_locator(
+                MaxNLocator(nbins={1: 9, 2: 6}.get(columns, 5), integer=True, min_n_ticks=1)
+            )
             panel.xaxis.set_major_formatter(EngFormatter(sep=''))
         if number + columns >= used:
             panel.set_xlabel(label)
@@ -111,11 +114,14 @@ def _unit(runs: Sequence[Run]) -> tuple[float, str]:
 class _Canvas:
     """Draws curves into panels, and knows what the legend has to explain."""
 
-    def __init__(self, axis: str, unit: float, smoothing: float | None, pixels: int) -> None:
+    def __init__(
+        self, axis: str, unit: float, smoothing: float | None, pixels: int, is_colour_of_run: bool
+    ) -> None:
         self._axis = axis
         self._unit = unit
         self._smoothing = smoothing
         self._pixels = pixels
+        self._is_colour_of_run = is_colour_of_run  # otherwise it tells the modes apart
         self._modes: set[str] = set()
         self._has_raw = self._has_not_finite = False
 
@@ -131,7 +137,7 @@ class _Canvas:
             if series.mode == 'train':
                 self._add_line(panel, x, y, style)
             else:
-                panel.plot(x, y, style.dashes, **_marked(style, series.mode), color=style.colour, lw=0.8)
+                panel.plot(x, y, **self._marked(style, series.mode))
             self._add_not_finite(panel, x, y, style)
 
     def _add_line(self, panel: Any, x: Numbers, y: Numbers, style: _Style) -> None:
@@ -156,23 +162,26 @@ class _Canvas:
     def legend(self, names: Sequence[str]) -> list[Line2D]:
         """Return what there is to be explained: the runs, and what their curves are."""
         entries = []
-        grey = '#444444' if len(names) != 1 else _COLOURS[0]
+        colour = '#444444' if self._is_colour_of_run else _COLOURS[0]
         for index, name in enumerate(names if len(names) > 1 else ()):
             style = _style(index)
             entries.append(Line2D([], [], color=style.colour, ls=style.dashes, lw=2, label=name))
         name = f'{names[0]}: ' if len(names) == 1 else ''
         if 'train' in self._modes:
             smoothed = ', smoothed' if self._has_raw else ''
-            entries.append(Line2D([], [], color=grey, lw=1.3, label=f'{name}train{smoothed}'))
+            entries.append(Line2D([], [], color=colour, lw=1.3, label=f'{name}train{smoothed}'))
         if self._has_raw:
-            entries.append(Line2D([], [], color=grey, alpha=_FAINT, lw=0.8, label='as recorded'))
+            entries.append(Line2D([], [], color=colour, alpha=_FAINT, lw=0.8, label='as recorded'))
         for mode in sorted(self._modes - {'train'}, reverse=True):
-            marked = _marked(_style(0), mode)
-            entries.append(Line2D([], [], color=grey, lw=0.8, label=mode, **marked))
+            marked = self._marked(_Style(colour, '-', 'o'), mode)
+            entries.append(Line2D([], [], label=mode, **marked))
         if self._has_not_finite:
-            entries.append(Line2D([], [], color=grey, ls='', marker='|', ms=8, label='NaN or infinite'))
+            entries.append(Line2D([], [], color=colour, ls='', marker='|', ms=8, label='NaN or infinite'))
         return entries
 
-
-def _marked(style: _Style, mode: str) -> dict[str, Any]:
-    return {'marker': style.marker, 'ms': 5, 'mfc': 'white' if mode == 'test' else style.colour}
+    def _marked(self, style: _Style, mode: str) -> dict[str, Any]:
+        """Return the look of what was evaluated."""
+        colour = style.colour if self._is_colour_of_run else _COLOURS[1 if mode == 'val' else 2]
+        edge, face = ('white', colour) if mode == 'val' else (colour, 'white')
+        line = {'color': colour, 'ls': style.dashes, 'lw': 0.8, 'zorder': 3}
+        return line | {'marker': style.marker, 'ms': 5.5, 'mec': edge, 'mfc': face, 'mew': 0.7}

@@ -132,15 +132,16 @@ class LogFile:
     def _feed_rest(self) -> None:
         if not self._rest.strip():
             return
-        if self._reader is None:
-            (line,) = self._recognise([self._rest])
-            if isinstance(self._reader, TrainerStateReader) or parse_object(line) is not None:
-                self._rest = line
-            elif not isinstance(self._reader, MmengineTextReader):
-                self._reader = None
+        if self._reader is None and not _is_cut_json(self._rest):
+            (self._rest,) = self._recognise([self._rest])
         if self._reader is not None:
             self._reader.feed_last(self._rest, self._number)
             self._rest = b''
+
+
+def _is_cut_json(line: bytes) -> bool:
+    """Whether a line begins as a record does, and does not go on to its end."""
+    return line.lstrip().startswith(b'{') and parse_object(line) is None and b'"log_history"' not in line
 
 
 def _reader_of(line: bytes, path: str, number: int) -> Reader:

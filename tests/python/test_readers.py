@@ -1,0 +1,300 @@
+"""Log files of six formats, as the frameworks wrote them, and as they should not be."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import ringmeter as rm
+from ringmeter import compat
+from ringmeter.readers import LogFile, LogFileError, Run, Series, read
+from ringmeter.readers._axes import elapsed, epoch_length
+from ringmeter.readers._json_table import names_in, parse_rows
+
+DATA = Path(__file__).with_name('data')
+
+
+def find(run: Run, mode: str, key: str) -> Series:
+    series = run.find(mode, key)
+    assert series is not None, [(one.mode, one.key) for one in run.series]
+    return series
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+# ---- what the frameworks wrote ----
+
+
+@pytest.mark.parametrize('name', ['mmengine_scalars.json', 'mmengine.log'])
+def test_mmengine_files_give_the_same_curves(name: str) -> None:
+    run = read(DATA / name)
+    loss, accuracy = find(run, 'train', 'loss'), find(run, 'val', 'accuracy')
+    np.testing.assert_allclose(loss.values, [3.1651, 2.9438, 1.9080, 1.0644, 0.5244, 0.3941], atol=6e-5)
+    assert loss.axes['iter'].tolist() == [10, 20, 35, 45, 60, 70]
+    np.testing.assert_allclose(loss.axes['epoch'], [0.4, 0.8, 1.4, 1.8, 2.4, 2.8])
+    np.testing.assert_allclose(accuracy.values, [0.7086, 0.9141, 0.9180], atol=6e-5)
+    assert accuracy.axes['iter'].tolist() == [25, 50, 75]
+    assert accuracy.axes['epoch'].tolist() == [1, 2, 3]
+    assert find(run, 'train', 'grad_norm').values.size == 6
+    assert run.notes == []
+
+
+@pytest.mark.parametrize('name', ['scalars.json', 'ringmeter.log'])
+def test_files_of_a_loop_logger_give_the_same_curves(name: str) -> None:
+    run = read(DATA / name)
+    assert find(run, 'train', 'loss').axes['iter'].tolist() == [10, 20, 35, 45, 60, 70]
+    assert find(run, 'val', 'accuracy').axes['iter'].tolist() == [25, 50, 75]
+    assert find(run, 'train', 'loss1').values[0] == pytest.approx(2.3301, abs=6e-5)
+    assert find(run, 'val', 'time').values.size == 3
+    assert run.eta == ('0:00:00' if name == 'ringmeter.log' else None)
+
+
+def test_trainer_state_has_training_and_evaluation_without_the_summary() -> None:
+    run = read(DATA / 'trainer_state.json')
+    loss, evaluated = find(run, 'train', 'loss'), find(run, 'val', 'loss')
+    assert loss.axes['epoch'].tolist() == [0.5, 1.0, 1.5, 2.0, 2.5, 3.0]
+    assert loss.axes['iter'].tolist() == [5, 10, 15, 20, 25, 30]
+    assert evaluated.name == 'eval_loss'
+    assert evaluated.axes['iter'].tolist() == [10, 20, 30]
+    assert loss.values.size == 6
+    assert run.seconds_per_iter == 0.0873 / 30
+    assert 'total_flos' not in {series.key for series in run.series}
+
+
+def test_lightning_csv_counts_epochs_from_1_and_knows_their_length() -> None:
+    run = read(DATA / 'metrics.csv')
+    step, evaluated = find(run, 'train', 'loss_step'), find(run, 'val', 'loss')
+    assert step.axes['iter'].tolist() == [3, 7, 11, 15, 19, 23, 27]
+    np.testing.assert_allclose(step.axes['epoch'], [0.4, 0.8, 1.2, 1.6, 2.0, 2.4, 2.8])
+    assert evaluated.axes['epoch'].tolist() == [1, 2, 3]
+    assert evaluated.values[2] == 0.009033666923642159
+
+
+def test_detectron2_json_has_evaluations_among_the_records() -> None:
+    run = read(DATA / 'metrics.json')
+    loss = find(run, 'train', 'total_loss')
+    assert loss.axes['iter'].tolist() == list(range(9, 100, 10))
+    assert 'epoch' not in loss.axes
+    assert find(run, 'val', 'bbox/AP').values.tolist() == [24.9, 29.9]
+
+
+def test_what_our_own_writers_write_is_read_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    writer = compat.JSONWriter(tmp_path / 'metrics.json')
+    with compat.EventStorage() as storage:
+        for iteration in range(40):
+            storage.iter = iteration
+            storage.put_scalar('lr', 0.5**iteration, smoothing_hint=False)
+            writer.write()
+    writer.close()
+    assert find(read(tmp_path / 'metrics.json'), 'train', 'lr').values.tolist() == [
+        0.5**iteration for iteration in range(40)
+    ]
+    meter = rm.LoopLogger(max_epochs=2, interval=2, window_size=1, work_dir=tmp_path)
+    for _ in meter.epochs():
+        for value in meter.train([1.0, math.nan, 3.0, math.inf]):
+            meter.log(loss=value)
+        for value in meter.val([5.0]):
+            meter.log(loss=value)
+    capsys.readouterr()
+    (text,) = tmp_path.glob('*.log')
+    for path in (tmp_path / 'vis_data' / 'scalars.json', text):
+        run = read(path)
+        np.testing.assert_array_equal(find(run, 'train', 'loss').values, [math.nan, math.inf] * 2)
+        assert find(run, 'val', 'loss').values.tolist() == [5.0, 5.0]
+        assert find(run, 'val', 'loss').axes['iter'].tolist() == [4, 8]
+
+
+# ---- text ----
+
+LINE = ' - mmengine - INFO - Epoch(train) [2][10/20]  lr: 1.0000e-02  eta: 1 day, 2:03:04  loss: 0.5000\n'
+
+
+@pytest.mark.parametrize(
+    'date', ['08/21 02:58:41', '2023/08/21 02:58:41', '\x1b[32m08/21 02:58:41\x1b[0m', '08/21 02:58:41,123']
+)
+def test_text_reads_with_and_without_year_and_colours(tmp_path: Path, date: str) -> None:
+    run = read(write(tmp_path / 'a.log', date + LINE))
+    loss = find(run, 'train', 'loss')
+    assert (loss.values.tolist(), loss.axes['iter'].tolist(), loss.axes['epoch'].tolist()) == (
+        [0.5],
+        [30],
+        [1.5],
+    )
+    assert run.eta == '1 day, 2:03:04'
+
+
+def test_text_times_pass_the_end_of_a_year(tmp_path: Path) -> None:
+    text = '12/31 23:59:50' + LINE + '01/01 00:00:10' + LINE
+    assert find(read(write(tmp_path / 'a.log', text)), 'train', 'loss').axes['time'].tolist() == [0, 20]
+
+
+def test_text_leaves_out_progress_of_evaluations_and_counts_of_nans(tmp_path: Path) -> None:
+    start = '08/21 02:58:41 - x - INFO - '
+    text = (
+        f'{start}Iter(train) [  10/1000]  loss: nan 2/10  lr: 1e-3\n'
+        f'{start}Epoch(val) [1][1/2]  eta: 0:00:01  time: 0.1\n'
+        f'{start}Epoch(val) [1][2/2]  eta: 0:00:00  time: 0.1\n'
+        f'{start}Epoch(val) [1][2/2]    acc: 0.5  time: 0.2\n'
+    )
+    run = read(write(tmp_path / 'a.log', text))
+    assert math.isnan(find(run, 'train', 'loss').values[0])
+    assert find(run, 'val', 'time').values.tolist() == [0.2]
+    assert find(run, 'val', 'acc').axes['iter'].tolist() == [10]
+
+
+# ---- JSON ----
+
+numbers = st.one_of(st.floats(), st.integers(-(2**70), 2**70))
+keys = st.text(min_size=1, max_size=8).filter(lambda key: key not in ('iter', 'epoch', 'step', 'iteration'))
+
+
+@given(names=st.lists(keys, min_size=1, max_size=5, unique=True), data=st.data())
+def test_rows_of_the_core_are_what_json_reads(names: list[str], data: st.DataObject) -> None:
+    row = st.lists(numbers, min_size=len(names), max_size=len(names))
+    rows = data.draw(st.lists(row, min_size=1, max_size=5))
+    lines = [json.dumps(dict(zip(names, row, strict=True))).encode() + b'\n' for row in rows]
+    assert names_in(lines[0]) == names
+    np.testing.assert_array_equal(parse_rows(lines, 0, names), np.array(rows, float))
+    np.testing.assert_array_equal(parse_rows(lines, 1, names), np.array(rows, float)[1:])
+    assert len(parse_rows([lines[0], b'{"other": 1}\n', lines[0]], 0, names)) == 1
+
+
+def test_values_that_are_no_numbers_are_left_out(tmp_path: Path) -> None:
+    text = '{"iter": 1, "loss": 1, "note": "a"}\n\n{"iter": 2, "loss": null, "ok": true, "box": [1]}\n'
+    run = read(write(tmp_path / 'a.json', text))
+    assert [(one.key, one.values.tolist()) for one in run.series] == [('loss', [1.0])]
+
+
+def test_records_with_a_step_only_are_of_training_if_there_are_no_others(tmp_path: Path) -> None:
+    text = ''.join(f'{{"step": {i}, "loss": {i}, "val/loss": {2 * i}}}\n' for i in range(5))
+    run = read(write(tmp_path / 'a.json', text))
+    assert find(run, 'train', 'loss').axes['iter'].tolist() == [0, 1, 2, 3, 4]
+    assert find(run, 'val', 'loss').values.tolist() == [0, 2, 4, 6, 8]
+
+
+def test_evaluations_by_iteration_are_at_their_step(tmp_path: Path) -> None:
+    text = '{"iter": 20, "loss": 1.0, "step": 20}\n{"acc": 0.5, "step": 25}\n'
+    assert find(read(write(tmp_path / 'a.json', text)), 'val', 'acc').axes['iter'].tolist() == [25]
+
+
+def test_epoch_length_is_what_agrees_with_all_rows() -> None:
+    epochs = np.array([1.0, 1, 2, 2, 3])
+    assert epoch_length(np.array([10.0, 20, 35, 45, 60]), epochs) == 25
+    assert epoch_length(np.array([50.0, 100]), np.array([3.0, 5])) == 20
+    assert epoch_length(np.array([10.0, 10]), np.array([1.0, 2])) is None
+    assert epoch_length(np.array([10.0, 11]), np.array([1.0, 9])) is None
+    assert epoch_length(np.array([]), np.array([])) is None
+
+
+def test_elapsed_goes_on_after_a_resume() -> None:
+    iters, seconds = np.array([10.0, 20, 30, 20, 30]), np.full(5, 0.5)
+    assert elapsed(iters, seconds).tolist() == [5, 10, 15, 20, 25]
+    assert elapsed(np.array([1010.0, 1020]), np.full(2, 0.5)).tolist() == [5, 10]
+
+
+# ---- bad files ----
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('', r'a\.log: the file is empty: expected JSON lines'),
+        ('\n \n', r'a\.log: the file is empty'),
+        ('hello\nworld\n', r'a\.log: not a log: expected JSON lines'),
+        ('a,b\n1,2\n', r'a\.log: not a log'),
+        ('{"a": 1}\n', r"a\.log:1: expected a JSON object with 'iter', 'step', 'iteration' or 'log_history', got"),
+        ('{"iter": 1, "a": 2}\n{"iter": 2, "a"\n{"iter": 3}\n', r"a\.log:2: expected a JSON object, got '\{\"iter\": 2"),
+        ('{"iter": 1, "a": 2}\n[1]\n', r"a\.log:2: expected a JSON object, got '\[1\]'"),
+        ('{"iter": 1, "a": 2}\n{"iteration": 2, "a": 2}\n', r"a\.log:2: expected a JSON object with a number as 'iter' or 'step'"),
+        ('{"iter": "x", "a": 2}\n', r"a\.log:1: expected a JSON object with a number as 'iter' or 'step'"),
+        ('{"iter": 1, "a": 2}\n08/21 02:58:41' + LINE, r"a\.log:2: expected a JSON object, got '08/21"),
+        ('08/21 02:58:41' + LINE + '{"iter": 1, "a": 2}\n', r'a\.log:2: expected a line with .*not JSON'),
+        ('{"iter": 1, "a": 1' + '0' * 400 + '}\n', r'a\.log:1: expected .* numbers that a float can hold'),
+        ('{"iter": 1, "a": "x"}\n', r'a\.log: no numbers in it'),
+        ('{"iter": 1, "a', r'a\.log:1: the first line is cut off'),
+        ('epoch,step,loss\n0,1,0.5\n0,2\n', r"a\.log:3: expected a row of the table with 3 cells, got '0,2'"),
+        ('epoch,step,loss\n0,1,x\n', r"a\.log:2: expected a row of the table with numbers, 'loss' too"),
+        ('epoch,step,loss\n0,,1\n', r"a\.log:2: expected a row of the table with a number as 'step'"),
+        ('{\n "a": 1\n}\n', r"a\.log: expected a JSON object with a list 'log_history'"),
+        ('{\n "log_history": [{"loss": 1}]}\n', r"a\.log:1: expected .* with a number as 'step'"),
+        ('{\n "log_history": [1,\n oops],\n "b": 1}\n', r"a\.log:3: expected a JSON object with a list"),
+        ('a\0b\n', r'a\.log:1: not a log, but binary data'),
+    ],
+)  # fmt: skip
+def test_bad_file_names_the_place_and_what_was_expected(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(LogFileError, match=message):
+        read(write(tmp_path / 'a.log', text))
+
+
+def test_file_that_cannot_be_opened_says_why(tmp_path: Path) -> None:
+    with pytest.raises(LogFileError, match=r'missing: cannot be read: No such file or directory'):
+        read(tmp_path / 'missing')
+    with pytest.raises(LogFileError, match=r'cannot be read: Is a directory'):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    'name', ['mmengine_scalars.json', 'mmengine.log', 'metrics.json', 'metrics.csv', 'trainer_state.json']
+)
+def test_file_that_is_cut_anywhere_reads_up_to_the_cut(tmp_path: Path, name: str) -> None:
+    text = (DATA / name).read_text()
+    whole = {(one.mode, one.key): one.values for one in read(DATA / name).series}
+    for size in range(len(text) * 2 // 5, len(text), 37):
+        run = read(write(tmp_path / name, text[:size]))
+        for series in run.series:
+            expected = whole[series.mode, series.key][: len(series.values)]
+            np.testing.assert_array_equal(series.values, expected)
+        assert text[size - 1] in '\n}' or len(run.notes) == 1
+        assert all(f'{name}:' in note and 'cut off' in note for note in run.notes)
+
+
+# ---- files that grow ----
+
+
+def test_growing_file_is_read_on(tmp_path: Path) -> None:
+    path = write(tmp_path / 'a.json', '{"iter": 1, "a": 1}\n{"iter": 2, "a')
+    file = LogFile(path)
+    assert find(file.read(), 'train', 'a').values.tolist() == [1]
+    with path.open('a') as appended:
+        appended.write('": 2}\n{"iter": 3, "a": 3}\n')
+    assert find(file.read(), 'train', 'a').values.tolist() == [1, 2, 3]
+    file.close()
+
+
+@pytest.mark.parametrize('is_new_file', [False, True])
+def test_file_that_is_truncated_or_replaced_is_read_anew(tmp_path: Path, is_new_file: bool) -> None:
+    path = write(tmp_path / 'a.json', '{"iter": 1, "a": 1}\n{"iter": 2, "a": 2}\n')
+    file = LogFile(path)
+    file.read()
+    if is_new_file:
+        path.rename(tmp_path / 'old')
+        assert len(find(file.read(), 'train', 'a').values) == 2  # none of its name, for now
+    write(path, '')
+    with pytest.raises(LogFileError, match='the file is empty'):
+        file.read()
+    assert file.is_started_anew
+    write(path, '{"iter": 9, "b": 9}\n')
+    assert find(file.read(), 'train', 'b').values.tolist() == [9]
+    assert not file.is_started_anew
+    file.close()
+
+
+def test_rewritten_trainer_state_is_read_anew(tmp_path: Path) -> None:
+    record = {'log_history': [{'step': 1, 'loss': 2.0}]}
+    path = write(tmp_path / 'trainer_state.json', json.dumps(record, indent=2))
+    file = LogFile(path)
+    assert len(find(file.read(), 'train', 'loss').values) == 1
+    record['log_history'].append({'step': 2, 'loss': 1.0})
+    write(path, json.dumps(record, indent=2))
+    assert find(file.read(), 'train', 'loss').values.tolist() == [2, 1]
+    assert find(file.read(), 'train', 'loss').values.tolist() == [2, 1]
+    file.close()
