@@ -22,7 +22,8 @@ bool take_number(std::string_view* text, double* value) {
     if (skip(text, "NaN")) {
       *value = std::numeric_limits<double>::quiet_NaN();
     } else if (skip(text, is_negative ? "-Infinity" : "Infinity")) {
-      *value = is_negative ? -std::numeric_limits<double>::infinity() : std::numeric_limits<double>::infinity();
+      *value =
+          is_negative ? -std::numeric_limits<double>::infinity() : std::numeric_limits<double>::infinity();
     } else {
       return false;
     }

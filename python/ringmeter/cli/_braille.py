@@ -17,7 +17,7 @@ def braille(values: Numbers, width: int, height: int) -> list[str]:
     greatest are shown. What is not finite is left blank.
 
     >>> braille(np.arange(8.0), 4, 2)
-    ['⠀⠀⣀⡜', '⣀⡜⠁⠀']
+    ['⠀⠀⡠⠊', '⡠⠊⠀⠀']
     """
     values = np.where(np.isfinite(values), values, np.nan)
     if 1 < len(values) < 2 * width:

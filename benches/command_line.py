@@ -1,0 +1,67 @@
+"""Time and memory of ``ringmeter plot`` on a scalars.json of a million lines, in processes of their own.
+
+python benches/command_line.py [--lines 1000000] [--rounds 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+KEYS = ('lr', 'data_time', 'loss_cls', 'loss_box', 'loss_mask', 'loss', 'grad_norm', 'time')
+SECONDS, GIBIBYTES = 10.0, 1.0  # what is allowed
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--lines', type=int, default=1_000_000)
+    parser.add_argument('--rounds', type=int, default=3)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / 'scalars.json'
+        _write(path, arguments.lines)
+        print(f'{arguments.lines:,} lines, {path.stat().st_size / 2**20:.0f} MiB, {len(KEYS)} keys')
+        for options in ([], ['--keys', 'loss'], ['--smooth', '0.9'], ['--smooth', '100']):
+            runs = [_run(path, options) for _ in range(arguments.rounds)]
+            seconds = statistics.median(run[0] for run in runs)
+            peak = max(run[1] for run in runs)
+            is_met = seconds < SECONDS and peak < GIBIBYTES
+            print(
+                f'plot {" ".join(options):<14} {seconds:5.2f} s  {peak:.2f} GiB  {"" if is_met else "MISSED"}'
+            )
+
+
+def _write(path: Path, lines: int) -> None:
+    random.seed(0)
+    with path.open('w') as file:
+        for number in range(1, lines + 1):
+            record = {key: random.random() for key in KEYS}
+            position = {'epoch': (number - 1) // 1000 + 1, 'iter': number, 'step': number}
+            file.write(json.dumps(record | position) + '\n')
+            if number % 1000 == 0:
+                file.write(json.dumps({'accuracy': random.random(), 'step': number // 1000}) + '\n')
+
+
+def _run(path: Path, options: list[str]) -> tuple[float, float]:
+    """Return the seconds and the most memory in GiB of one run of the command."""
+    out = path.with_name('plot.png')
+    out.unlink(missing_ok=True)
+    command = [sys.executable, '-m', 'ringmeter', 'plot', str(path), *options, '--out', str(out)]
+    start = time.perf_counter()
+    pid = os.posix_spawn(sys.executable, command, os.environ)
+    _, status, usage = os.wait4(pid, 0)
+    seconds = time.perf_counter() - start
+    if status != 0 or not out.read_bytes().startswith(b'\x89PNG'):
+        raise RuntimeError(f'{command} failed')
+    return seconds, usage.ru_maxrss / 2**20
+
+
+if __name__ == '__main__':
+    main()
