@@ -8,6 +8,7 @@ import logging.handlers
 import re
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,9 @@ def test_lines_have_the_month_on_the_console_and_the_year_in_the_file(tmp_path, 
 def test_lines_are_mmengines(monkeypatch, new, color, level):
     mmengine = pytest.importorskip('mmengine.logging.logger')
     if color:
-        monkeypatch.setenv('FORCE_COLOR', '1')  # termcolor looks at it too
+        monkeypatch.setenv('FORCE_COLOR', '1')
+        # termcolor looks at that too, but once a process.
+        monkeypatch.setattr(mmengine, 'colored', partial(mmengine.colored, force_color=True))
     logger = rm.get_logger(new(), log_level='DEBUG')
     record = logger.makeRecord('net', level, '/src/train.py', 7, 'loss: %s', (1,), None, 'step')
     theirs = mmengine.MMFormatter(color=color, datefmt='%m/%d %H:%M:%S').format(record)
