@@ -2,39 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
+from collections.abc import Callable
+from functools import partial
 from numbers import Real
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any
 
 from ._choices import note_choice
-from ._core import format_record
-
-
-class Sink(Protocol):
-    """Takes the records of lines."""
-
-    def add_scalars(self, scalars: dict[str, Any], step: int) -> None:
-        """Take the record of a line."""
-
-
-def append_text(path: str | os.PathLike[str], text: str) -> None:
-    """Append text to a file by a write of the system, which takes a third of what ``open`` takes.
-
-    Raises:
-        OSError: As ``os.open`` and ``os.write``.
-    """
-    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-    try:
-        data = memoryview(text.encode())
-        while data:
-            data = data[os.write(file, data) :]
-    finally:
-        os.close(file)
+from .sinks import JSONLines
+from .sinks._sink_list import SinkList
 
 
 class JsonLines:
@@ -45,16 +22,19 @@ class JsonLines:
     """
 
     def __init__(self, path: Path, logger: logging.Logger) -> None:
+        self._file = JSONLines(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         self._logger = logger
         self._is_reported = False
         note_choice(f'records in {path.name}', f'{type(self).__name__}: {path}')
 
     def append(self, record: dict[str, Any]) -> None:
-        text = format_record(record) or json.dumps(record, default=_to_json)
+        self._reported(partial(self._file.append, record))
+
+    def _reported(self, write: Callable[[], None]) -> None:
         try:
-            append_text(self.path, f'{text}\n')
+            write()
         except OSError as error:
             if not self._is_reported:
                 self._logger.warning('%s cannot be written, its records are lost: %s', self.path, error)
@@ -69,15 +49,7 @@ class ScalarsFile(JsonLines):
 
     def add_scalars(self, scalars: dict[str, Any], step: int) -> None:
         """Append one record, with ``step`` unless it has one."""
-        self.append({**scalars, 'step': scalars.get('step', step)})
-
-
-def _to_json(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    if hasattr(value, 'tolist'):
-        return value.tolist()
-    return str(value)
+        self._reported(partial(self._file.add_scalars, scalars, step))
 
 
 def info_as_of(logger: logging.Logger, created: float, line: str) -> None:
@@ -92,14 +64,13 @@ class LineWriter:
     """Writes lines to a logger, and their records to the sinks: a file, and what others gave.
 
     Those get names with their mode, as ``train/loss``, because most of them show all modes side by side, and
-    numbers only. One that raises is reported once; its records are lost, and training goes on.
+    numbers only; of a job of several processes, only that of rank 0 has them.
     """
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
         self.file: ScalarsFile | None = None
-        self.sinks: list[Sink] = []
-        self._failed: list[Sink] = []
+        self.sinks = SinkList(logger)
 
     def write(
         self,
@@ -118,16 +89,8 @@ class LineWriter:
             return
         if self.file is not None:
             self.file.add_scalars(tag, step)
-        for sink in self.sinks:
-            self._add(sink, _with_mode(tag, f'{mode}/'), step)
-
-    def _add(self, sink: Sink, scalars: dict[str, Any], step: int) -> None:
-        try:
-            sink.add_scalars(scalars, step)
-        except Exception as error:
-            if sink not in self._failed:
-                self._failed.append(sink)
-                self._logger.warning('%s failed, its records are lost: %r', sink, error)
+        if self.sinks:
+            self.sinks.add_scalars(_with_mode(tag, f'{mode}/'), step)
 
 
 def _with_mode(tag: dict[str, Any], prefix: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import sys
 import time
@@ -24,6 +25,7 @@ from ._rank import current_rank
 from .deferred_lines import DeferredLines
 from .log_processor import LogProcessor
 from .message_hub import MessageHub
+from .sinks import Sink
 
 Batch = TypeVar('Batch')
 
@@ -67,11 +69,15 @@ class LoopLogger:
             own, too, and every rank has a log file.
         all_ranks: Whether every rank has a log file, ``<timestamp>_rank<rank>.log``, at any level. Only rank
             0 prints lines, and writes records.
+        sinks: What else gets the records of lines, under names with their mode (``'train/loss'``), in the
+            process of rank 0: see :mod:`ringmeter.sinks`. One that fails later is reported once, and does not
+            stop training.
 
     Raises:
         ArgumentError: Not exactly one of ``max_epochs`` and ``max_iters``, a number less than 1, ``lines``,
             ``on_nan`` or ``log_level`` is none of the above, or the launcher's rank is not a number.
         OSError: ``work_dir`` cannot be written.
+        Exception: What a sink raises that cannot open what it writes to.
 
     Attributes:
         message_hub: The hub that holds the histories.
@@ -109,6 +115,7 @@ class LoopLogger:
         idle_time: bool = False,
         log_level: int | str = 'INFO',
         all_ranks: bool = False,
+        sinks: Sequence[Sink] = (),
     ) -> None:
         if (max_epochs is None) == (max_iters is None):
             raise ArgumentError(
@@ -142,6 +149,10 @@ class LoopLogger:
         self._lines = DeferredLines(self.log_processor) if lines == 'deferred' else None
         if self._lines is not None:
             weakref.finalize(self, self._lines.flush_at_exit)
+        self._writer.sinks.open(sinks)
+        self._close = weakref.finalize(self, _close, self._lines, self._writer)
+        if self._writer.sinks:
+            atexit.register(self._close)  # before what the clients of sinks have registered, which ends them
         self.message_hub = MessageHub.get_instance(_free_name(name))
         self._nan_watch = NanWatch(self.message_hub) if on_nan == 'raise' else None
         self._has_idle_time = idle_time
@@ -280,6 +291,20 @@ class LoopLogger:
             self._look_for_nans('train', self.iter + 1)
         if self._nan_watch is not None:
             self._nan_watch.flush()
+        self._writer.sinks.flush()
+
+    def close(self) -> None:
+        """Write what still waits, and close the sinks: those runs that they started end.
+
+        The end of the process does so too. What is logged later has lines, but reaches no sink.
+
+        Raises:
+            NanError: As :meth:`flush`. All is closed.
+        """
+        try:
+            self.flush()
+        finally:
+            self._close()
 
     def _flush_lines(self) -> None:
         if self._lines is not None:
@@ -416,6 +441,12 @@ class LoopLogger:
     def _look_for_nans(self, mode: str, iteration: int) -> None:
         if self._nan_watch is not None:
             self._nan_watch.note(mode, iteration)
+
+
+def _close(lines: DeferredLines | None, writer: LineWriter) -> None:
+    if lines is not None:
+        lines.flush_at_exit()
+    writer.sinks.close()
 
 
 def _check_one_of(name: str, value: str, known: tuple[str, ...]) -> None:

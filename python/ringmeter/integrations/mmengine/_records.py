@@ -12,7 +12,7 @@ from mmengine.visualization.vis_backend import LocalVisBackend, force_init_env
 from ringmeter import ArgumentError, ArgumentTypeError
 
 from ..._core import format_record
-from ..._outputs import append_text
+from ...sinks._text_file import append_text
 
 _encode = json.JSONEncoder(default=set_default).encode
 _dump_of_stock = LocalVisBackend._dump

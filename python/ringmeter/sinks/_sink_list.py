@@ -1,0 +1,96 @@
+"""The sinks of a run, which must not stop it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any
+
+from .._errors import ArgumentTypeError
+from .._rank import current_rank
+from ._sink import Sink
+
+_REST = 10  # a sink that failed is left alone for so many times as long as that took
+
+
+class SinkList(list[Sink]):
+    """Sinks that get the same records, in the process of rank 0 only.
+
+    One that raises is reported once, and loses that record; training goes on. It is tried again, but not at
+    once: a server that is down may take minutes to say so, and takes a tenth of the time at most.
+    """
+
+    def __init__(self, logger: logging.Logger) -> None:
+        super().__init__()
+        self._logger = logger
+        self._failed: list[Sink] = []
+        self._rests_until: dict[int, float] = {}  # by id
+
+    def open(self, sinks: Iterable[Any]) -> None:
+        """Take sinks and let them open what they write to. If one cannot, those before it are closed.
+
+        Raises:
+            ArgumentTypeError: They are not an iterable of sinks.
+            Exception: What the sink raised.
+        """
+        sinks = _checked(sinks)
+        if sinks and current_rank().number != 0:
+            return
+        for sink in sinks:
+            try:
+                _call(sink, 'open')
+            except BaseException:
+                for opened in self:
+                    with suppress(Exception):
+                        _call(opened, 'close')
+                self.clear()
+                raise
+            self.append(sink)
+
+    def add_scalars(self, scalars: dict[str, Any], step: int) -> None:
+        if current_rank().number != 0:
+            return
+        for sink in self:
+            until = self._rests_until.get(id(sink))
+            if until is None or time.monotonic() >= until:
+                self._try(sink, lambda sink=sink: sink.add_scalars(scalars, step))  # type: ignore[misc]
+
+    def flush(self) -> None:
+        """Let them write what they still hold."""
+        for sink in self:
+            self._try(sink, lambda sink=sink: _call(sink, 'flush'))  # type: ignore[misc]
+
+    def close(self) -> None:
+        """Close them, and hand them nothing more."""
+        for sink in self:
+            self._try(sink, lambda sink=sink: _call(sink, 'close'))  # type: ignore[misc]
+        self.clear()
+
+    def _try(self, sink: Sink, action: Callable[[], None]) -> None:
+        start = time.monotonic()
+        try:
+            action()
+        except Exception as error:
+            now = time.monotonic()
+            self._rests_until[id(sink)] = now + _REST * (now - start)
+            if not any(sink is failed for failed in self._failed):
+                self._failed.append(sink)
+                self._logger.warning('%s failed, its records are lost: %r', sink, error)
+
+
+def _checked(sinks: Any) -> list[Any]:
+    if isinstance(sinks, str) or not isinstance(sinks, Iterable):
+        raise ArgumentTypeError(f'sinks must be a sequence of sinks, got {sinks!r}')
+    sinks = list(sinks)
+    for number, sink in enumerate(sinks):
+        if isinstance(sink, type) or not callable(getattr(sink, 'add_scalars', None)):
+            raise ArgumentTypeError(f'sinks[{number}] must have add_scalars(scalars, step), got {sink!r}')
+    return sinks
+
+
+def _call(sink: Any, method: str) -> None:
+    action = getattr(sink, method, None)
+    if action is not None:
+        action()

@@ -1,0 +1,74 @@
+"""Scalars for Weights & Biases."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from .._errors import ArgumentError
+from ._missing import missing
+from ._sink import numbers
+
+_STEP = 'global_step'
+_MODES = ('train', 'val', 'test')
+
+
+class WandB:
+    """Hands scalars to a run of Weights & Biases: one ``run.log`` a record.
+
+    The step goes along as ``global_step``, and is the x axis of ``train/*``, ``val/*`` and ``test/*``. The
+    run's own step only counts the calls: W&B drops what is logged for an earlier one, such as after a run was
+    resumed from a checkpoint, or beside calls of your own. NaN and infinities are kept.
+
+    Args:
+        run: The run to be used. Without one it is ``wandb.run``, or a new one, which :meth:`close` finishes.
+        **init: Arguments of ``wandb.init`` for a new run, such as ``project``.
+
+    Raises:
+        ArgumentError: Both are given.
+    """
+
+    def __init__(self, run: Any = None, **init: Any) -> None:
+        if run is not None and init:
+            raise ArgumentError(f'run must not be given together with arguments of wandb.init, got {init!r}')
+        self._run = run
+        self._init = init
+        self._is_own = False
+        self._is_defined = False
+
+    def open(self) -> None:
+        """Find the run, or start one.
+
+        Raises:
+            ImportError: wandb is not there.
+        """
+        if self._run is None:
+            try:
+                wandb = importlib.import_module('wandb')
+            except ImportError:
+                raise missing('WandB', 'wandb', 'wandb') from None
+            self._is_own = wandb.run is None
+            self._run = wandb.init(**self._init) if self._is_own else wandb.run
+        if not self._is_defined:
+            for mode in _MODES:
+                self._run.define_metric(f'{mode}/*', step_metric=_STEP)
+            self._is_defined = True
+
+    def add_scalars(self, scalars: dict[str, Any], step: int) -> None:
+        """Log the numbers of a record.
+
+        Raises:
+            ArgumentTypeError: This is no record, or no step.
+        """
+        found = numbers(scalars, step)
+        self.open()
+        self._run.log({**found, _STEP: step})
+
+    def close(self) -> None:
+        """Finish a run that was started here."""
+        if self._is_own and self._run is not None:
+            self._run.finish()
+            self._run, self._is_own, self._is_defined = None, False, False
+
+    def __str__(self) -> str:
+        return 'WandB'
