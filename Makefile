@@ -77,5 +77,5 @@ $(VENV)/demo: $(VENV)/package
 	touch $@
 
 $(VENV)/test: $(VENV)/package
-	$(PIP) --group demo --group test --group peers --group frameworks --group lint
+	$(PIP) --group demo --group test --group peers --group frameworks --group sinks --group lint
 	touch $@

@@ -101,6 +101,8 @@ class Pass:
         self.done += 1
         if self._meter._lines is not None:
             self._meter._lines.write_landed()
+        if self._meter._progress is not None:
+            self._meter._progress.update(self)
         return goes_on
 
     def close(self) -> None:
@@ -109,6 +111,7 @@ class Pass:
             self._timer.note_clock()
         if self in self._meter._running:
             self._meter._running.remove(self)
+            self._meter._show_progress()
             if self._outer is not None:
                 self._outer.resume()
 

@@ -21,6 +21,7 @@ from ._losses import Keys, reduced, sum_of_losses
 from ._nan_watch import NanWatch
 from ._outputs import LineWriter, ScalarsFile
 from ._passes import EvaluationPass, Pass, TrainPass
+from ._progress import ProgressDisplay, checked_names
 from ._rank import current_rank
 from .deferred_lines import DeferredLines
 from .log_processor import LogProcessor
@@ -72,6 +73,9 @@ class LoopLogger:
         sinks: What else gets the records of lines, under names with their mode (``'train/loss'``), in the
             process of rank 0: see :mod:`ringmeter.sinks`. One that fails later is reported once, and does not
             stop training.
+        progress: Whether a terminal shows a bar below the lines for each loop that runs, with what has landed
+            of a few values; or the names of those to show, such as ``('lr', 'loss')``. It needs the package
+            ``rich``. Without, and where the output is no terminal, there are the lines alone.
 
     Raises:
         ArgumentError: Not exactly one of ``max_epochs`` and ``max_iters``, a number less than 1, ``lines``,
@@ -116,6 +120,7 @@ class LoopLogger:
         log_level: int | str = 'INFO',
         all_ranks: bool = False,
         sinks: Sequence[Sink] = (),
+        progress: bool | Sequence[str] = False,
     ) -> None:
         if (max_epochs is None) == (max_iters is None):
             raise ArgumentError(
@@ -125,6 +130,7 @@ class LoopLogger:
         _check_at_least_1(max_epochs=max_epochs, max_iters=max_iters, interval=interval)
         _check_one_of('lines', lines, ('deferred', 'now'))
         _check_one_of('on_nan', on_nan, ('count', 'show', 'raise'))
+        shown_names = checked_names(progress)
         self.max_epochs = max_epochs
         self.max_iters = max_iters
         self.interval = interval
@@ -150,8 +156,17 @@ class LoopLogger:
         if self._lines is not None:
             weakref.finalize(self, self._lines.flush_at_exit)
         self._writer.sinks.open(sinks)
-        self._close = weakref.finalize(self, _close, self._lines, self._writer)
-        if self._writer.sinks:
+        self._progress: ProgressDisplay | None = None
+        if shown_names is not None:
+            window = self.log_processor.window_size
+            self._progress = ProgressDisplay(
+                shown_names,
+                self.logger,
+                window if isinstance(window, int) else 1,
+                self.log_processor.num_digits,
+            )
+        self._close = weakref.finalize(self, _close, self._lines, self._writer, self._progress)
+        if self._writer.sinks or self._progress is not None:
             atexit.register(self._close)  # before what the clients of sinks have registered, which ends them
         self.message_hub = MessageHub.get_instance(_free_name(name))
         self._nan_watch = NanWatch(self.message_hub) if on_nan == 'raise' else None
@@ -399,6 +414,11 @@ class LoopLogger:
         if running.mode == 'train':
             self._look_for_nans('train', self.iter)  # of the iteration that was left, if any
         self._running.append(running)
+        self._show_progress()
+
+    def _show_progress(self) -> None:
+        if self._progress is not None:
+            self._progress.show(self._running)
 
     def _leave(self, training: bool) -> None:
         """Forget the passes that run, or those inside of ``training``, and count the epoch that was left."""
@@ -412,6 +432,8 @@ class LoopLogger:
             self.iter += 1
             self.epoch += 1
             self._flush_lines()
+        if not self._running:
+            self._show_progress()
 
     def _run(self, running: TrainPass | EvaluationPass, batches: Iterable[Batch]) -> Iterator[Batch]:
         """Yield the batches of a pass."""
@@ -443,7 +465,9 @@ class LoopLogger:
             self._nan_watch.note(mode, iteration)
 
 
-def _close(lines: DeferredLines | None, writer: LineWriter) -> None:
+def _close(lines: DeferredLines | None, writer: LineWriter, progress: ProgressDisplay | None) -> None:
+    if progress is not None:
+        progress.close()
     if lines is not None:
         lines.flush_at_exit()
     writer.sinks.close()

@@ -44,7 +44,7 @@ class CSV(TextFile):
 
     def _mend(self) -> None:
         with self.path.open('rb') as file:
-            first = file.readline().rstrip(b'\r\n').decode(errors='replace')
+            first = file.readline(80).rstrip(b'\r\n').decode(errors='replace')
         if not _HEADER.startswith(first) or (last_line(self.path)[0] > 0 and first != _HEADER):
             raise ArgumentError(f'{self.path} must have the columns {_HEADER!r}, or be new, got {first!r}')
         begin, cut = last_line(self.path)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..._errors import ArgumentError, ArgumentTypeError
+from ..._landed_values import landed_means
 from ...loop_logger import _check_at_least_1
 from ._callback import RingmeterCallback
 from ._package import pl
@@ -29,13 +30,10 @@ class _Landed(pl.callbacks.ProgressBar):
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         """Return what to show: never waits, and never asks the trainer for values, which would."""
-        items: dict[str, Any] = {}
-        histories = self._callback.meter.message_hub.log_scalars if self._callback is not None else {}
-        for name in self._names:
-            history = histories.get(f'train/{name}')
-            if history is not None and history.landed:
-                items[name] = float(history.mean(self._window_size, landed=True))
-        return items
+        if self._callback is None:
+            return {}
+        histories = self._callback.meter.message_hub.log_scalars
+        return {**landed_means(histories, 'train', self._names, self._window_size)}
 
 
 def _callback_of(trainer: Any, who: str) -> RingmeterCallback:
