@@ -69,9 +69,7 @@ class ProgressDisplay:
         digits: Digits of values after the point.
     """
 
-    def __init__(
-        self, names: tuple[str, ...], logger: logging.Logger, window_size: int, digits: int
-    ) -> None:
+    def __init__(self, names: tuple[str, ...], logger: logging.Logger, window_size: int, digits: int) -> None:
         self._names = names
         self._logger = logger
         self._window_size = window_size
@@ -123,7 +121,9 @@ class ProgressDisplay:
         for running in passes:
             if id(running) not in self._bars:
                 self._bars[id(running)] = self._bar_of(running, self._progress)
-            self._bars[id(running)].recent.clear()  # another one ran, or comes
+            bar = self._bars[id(running)]
+            bar.recent.clear()  # another one ran, or comes
+            self._progress.update(bar.task, completed=_done(running))
         self._progress.refresh()
 
     def _start(self) -> None:
@@ -153,7 +153,7 @@ class ProgressDisplay:
     def _bar_of(self, running: Pass, progress: Progress) -> _Bar:
         meter, total = running._meter, running.loop.size
         title = running.mode
-        done, starts = running.done, {}
+        starts: dict[str, int] = {}
         if running.mode != 'train':
             title = f'  {title}' if self._bars else title
             starts = running._starts  # type: ignore[attr-defined]
@@ -161,8 +161,8 @@ class ProgressDisplay:
             title = f'epoch {meter.epoch + 1}'
             title += '' if meter.max_epochs is None else f'/{meter.max_epochs}'
         elif meter.max_iters is not None:
-            total, done = meter.max_iters, meter.iter
-        task = progress.add_task(title, total=total, completed=done, clock='', speed='', shown='')
+            total = meter.max_iters
+        task = progress.add_task(title, total=total, clock='', speed='', shown='')
         return _Bar(task, starts)
 
     def _update(self, running: Pass, now: float) -> None:
@@ -170,8 +170,7 @@ class ProgressDisplay:
         if progress is None or bar is None or self._begun is None:
             return
         meter = running._meter
-        is_by_iter = running.mode == 'train' and not meter.log_processor.by_epoch and meter.max_iters
-        done = meter.iter if is_by_iter else running.done
+        done = _done(running)
         bar.recent.append((now, done))
         begin, before = bar.recent[0]
         speed = f'{(done - before) / (now - begin):.3g} it/s' if now > begin and done > before else ''
@@ -244,6 +243,15 @@ def _make_progress(console: Console) -> Progress:
         transient=True,
         expand=True,
     )
+
+
+def _done(running: Pass) -> int:
+    """Return how many iterations a bar has behind it: of the run, where lines count those of the run."""
+    meter = running._meter
+    is_of_the_run = (
+        running.mode == 'train' and not meter.log_processor.by_epoch and meter.max_iters is not None
+    )
+    return meter.iter if is_of_the_run else running.done
 
 
 def _first_names(keys: list[str], mode: str) -> list[str]:

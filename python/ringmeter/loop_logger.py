@@ -357,6 +357,7 @@ class LoopLogger:
         self._flush_lines()
         self.message_hub.load_state_dict(state_dict['message_hub'])
         self._running.clear()
+        self._show_progress()
         self._has_left = False
         self._seconds, self._timed = 0.0, 0
         self.epoch = state_dict['epoch']
@@ -376,6 +377,7 @@ class LoopLogger:
         self.epoch, self.iter = epoch, iters
         self.max_epochs, self.max_iters = max_epochs, max_iters
         self._running.clear()
+        self._show_progress()
         self._has_left = False
 
     def _state_at(self, iters: int) -> dict[str, Any]:

@@ -55,7 +55,11 @@ def quiet(sink, **more):
 def test_json_lines_are_mmengines(tmp_path):
     backend = pytest.importorskip('mmengine.visualization').LocalVisBackend(str(tmp_path / 'theirs'))
     ours = sinks.JSONLines(tmp_path / 'ours' / 'scalars.json')
-    for scalars, step in [({'loss': 0.5, 'lr': 0.1}, 3), ({'acc': math.nan, 'step': 7}, 4), ({'n': np.int64(3)}, 5)]:
+    for scalars, step in [
+        ({'loss': 0.5, 'lr': 0.1}, 3),
+        ({'acc': math.nan, 'step': 7}, 4),
+        ({'n': np.int64(3)}, 5),
+    ]:
         backend.add_scalars(dict(scalars), step)
         ours.add_scalars(scalars, step)
     theirs = tmp_path / 'theirs' / 'scalars.json'
@@ -125,7 +129,9 @@ def test_csv_is_read_by_pandas(tmp_path):
     assert wide.loc[20, 'val/accuracy, "top 1"'] == 3
 
 
-@pytest.mark.parametrize('cut', ['', 'st', 'step,name,value', 'step,name,value\n1,a', 'step,name,value\n1,"a,'])
+@pytest.mark.parametrize(
+    'cut', ['', 'st', 'step,name,value', 'step,name,value\n1,a', 'step,name,value\n1,"a,']
+)
 def test_row_of_a_csv_that_was_cut_off_does_not_stay(tmp_path, cut):
     path = tmp_path / 'scalars.csv'
     path.write_text(cut)
@@ -137,7 +143,9 @@ def test_row_of_a_csv_that_was_cut_off_does_not_stay(tmp_path, cut):
 def test_csv_with_other_columns_stays_as_it_is(tmp_path, text):
     path = tmp_path / 'metrics.csv'
     path.write_text(text)
-    with pytest.raises(rm.ArgumentError, match="metrics.csv must have the columns 'step,name,value', or be new"):
+    with pytest.raises(
+        rm.ArgumentError, match="metrics.csv must have the columns 'step,name,value', or be new"
+    ):
         sinks.CSV(path).add_scalars({'a': 1.0}, 1)
     assert path.read_text() == text
 
@@ -148,9 +156,16 @@ def test_line_that_a_full_disk_cut_off_is_mended(tmp_path, kind, monkeypatch):
     sink.add_scalars({'a': 1.0}, 1)
     whole = sink.path.read_text()
     write = os.write
-    parts = [lambda file, data: write(file, data[:3]), lambda file, data: (_ for _ in ()).throw(OSError(28, 'full'))]
+    sizes = [3, 0]
+
+    def fill_up(file, data):
+        size = sizes.pop(0)
+        if size == 0:
+            raise OSError(28, 'full')
+        return write(file, data[:size])
+
     with monkeypatch.context() as patch:
-        patch.setattr(os, 'write', lambda file, data: parts.pop(0)(file, data))
+        patch.setattr(os, 'write', fill_up)
         with pytest.raises(OSError, match='full'):
             sink.add_scalars({'b': 2.0}, 2)
     assert len(sink.path.read_text()) == len(whole) + 3
@@ -236,7 +251,9 @@ def test_sinks_must_be_a_sequence(wrong):
 @pytest.mark.parametrize('wrong', ['scalars.csv', sinks.CSV, None])
 def test_each_sink_must_be_one(wrong):
     board = Board()
-    with pytest.raises(rm.ArgumentTypeError, match=r'sinks\[1\] must have add_scalars\(scalars, step\), got '):
+    with pytest.raises(
+        rm.ArgumentTypeError, match=r'sinks\[1\] must have add_scalars\(scalars, step\), got '
+    ):
         rm.LoopLogger(max_epochs=1, sinks=[board, wrong])
     assert board.log == []
 
@@ -285,7 +302,13 @@ def test_other_ranks_open_nothing(monkeypatch, tmp_path):
     meter = rm.LoopLogger(
         max_epochs=1,
         logger=logging.Logger('quiet'),
-        sinks=[board, sinks.CSV(tmp_path / 'a.csv'), sinks.TensorBoard(tmp_path / 'b'), sinks.WandB(), sinks.MLflow()],
+        sinks=[
+            board,
+            sinks.CSV(tmp_path / 'a.csv'),
+            sinks.TensorBoard(tmp_path / 'b'),
+            sinks.WandB(),
+            sinks.MLflow(),
+        ],
     )
     train(meter)
     meter.close()
@@ -339,7 +362,8 @@ def events(folder):
 
     accumulator = EventAccumulator(str(folder)).Reload()
     return {
-        tag: [(event.step, event.value) for event in accumulator.Scalars(tag)] for tag in accumulator.Tags()['scalars']
+        tag: [(event.step, event.value) for event in accumulator.Scalars(tag)]
+        for tag in accumulator.Tags()['scalars']
     }
 
 
@@ -379,7 +403,9 @@ def test_tensorboard_folder_that_cannot_be_written_is_an_error_at_the_start(tens
 
 @pytest.mark.parametrize('arguments', [{}, {'log_dir': 'x', 'writer': object()}])
 def test_tensorboard_needs_a_folder_or_a_writer(arguments):
-    with pytest.raises(rm.ArgumentError, match='exactly one of log_dir and writer must be given, got log_dir='):
+    with pytest.raises(
+        rm.ArgumentError, match='exactly one of log_dir and writer must be given, got log_dir='
+    ):
         sinks.TensorBoard(**arguments)
 
 
@@ -407,7 +433,12 @@ def history_of(folder):
         record.ParseFromString(whole)
         whole = b''
         if record.WhichOneof('record_type') == 'history':
-            rows.append({'/'.join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item})
+            rows.append(
+                {
+                    '/'.join(item.nested_key) or item.key: json.loads(item.value_json)
+                    for item in record.history.item
+                }
+            )
         elif record.WhichOneof('record_type') == 'metric':
             axes[record.metric.glob_name or record.metric.name] = record.metric.step_metric
     return rows, axes
@@ -529,7 +560,9 @@ def test_names_that_mlflow_refuses_are_mapped(mlflow, name, allowed):
 
 
 def test_mlflow_takes_a_run_or_arguments():
-    with pytest.raises(rm.ArgumentError, match='run_id must not be given together with arguments of mlflow.start_run'):
+    with pytest.raises(
+        rm.ArgumentError, match='run_id must not be given together with arguments of mlflow.start_run'
+    ):
         sinks.MLflow('1', run_name='x')
 
 
@@ -548,7 +581,9 @@ def test_process_that_ends_loses_nothing_and_ends_the_runs_it_started(tmp_path, 
         print('end')
         raise SystemExit(0)
     """
-    done = subprocess.run([sys.executable, '-c', code], check=True, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, '-c', code], check=True, capture_output=True, text=True, timeout=120
+    )
     assert 'failed' not in done.stdout + done.stderr
     assert events(tmp_path / 'events')['train/loss'] == [(1, 1.0), (2, 1.5)]
     assert [row['train/loss'] for row in history_of(tmp_path)[0]] == [1.0, 1.5]

@@ -17,9 +17,9 @@ _HEADER = 'step,name,value'
 class CSV(TextFile):
     """Appends scalars to a file with the columns ``step``, ``name`` and ``value``.
 
-    A row a scalar, so that a name that comes late needs no column and the file is only ever appended to;
-    ``pandas.read_csv(path).pivot_table(values='value', index='step', columns='name')`` has a column a name. NaN
-    is ``nan``. A run that goes on appends under the same header. A last row that a crash has cut off is
+    A row a scalar, so that a name that comes late needs no column and the file is only ever appended to.
+    ``pandas.read_csv(path).pivot_table(values='value', index='step', columns='name')`` has a column a name.
+    NaN is ``nan``. A run that goes on appends under the same header. A last row that a crash has cut off is
     removed then, because part of a number is a number too.
 
     Args:

@@ -44,5 +44,9 @@ def _plain(value: Any) -> Any:
         return value
     try:
         return value.item()
-    except (TypeError, ValueError, RuntimeError):  # several elements: torch has RuntimeError, numpy ValueError
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+    ):  # several elements: torch has RuntimeError, numpy ValueError
         return None
