@@ -26,7 +26,9 @@ def landed_means(
     for name in names:
         key = f'{mode}/{name}'
         history = histories.get(key)
-        landed = 0 if history is None else history.landed - (starts or {}).get(key, 0)
+        if history is None:
+            continue
+        landed = history.landed - (starts or {}).get(key, 0)
         if landed > 0:
             means[name] = float(history.mean(min(window_size, landed), landed=True))
     return means

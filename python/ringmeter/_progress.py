@@ -156,7 +156,7 @@ class ProgressDisplay:
         starts: dict[str, int] = {}
         if running.mode != 'train':
             title = f'  {title}' if self._bars else title
-            starts = running._starts  # type: ignore[attr-defined]
+            starts = getattr(running, '_starts', starts)
         elif meter.log_processor.by_epoch:
             title = f'epoch {meter.epoch + 1}'
             title += '' if meter.max_epochs is None else f'/{meter.max_epochs}'
@@ -190,7 +190,7 @@ class ProgressDisplay:
         names = self._names or _first_names(list(histories), mode)
         if mode != 'train':
             return landed_means(histories, mode, names, _EVERYTHING, bar.starts)
-        values = {}
+        values: dict[str, float] = {}
         for name in names:
             values |= landed_means(histories, mode, [name], 1 if name.endswith('lr') else self._window_size)
         return values

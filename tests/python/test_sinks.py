@@ -569,6 +569,21 @@ def test_mlflow_takes_a_run_or_arguments():
 # ---- the end of a process ----
 
 
+def test_forked_child_that_ends_leaves_the_sinks_of_its_parent_open():
+    code = """if True:
+        import os, sys, logging, ringmeter as rm
+        class Board:
+            def add_scalars(self, scalars, step): pass
+            def close(self): print('closed by the', 'child' if os.getpid() != parent else 'parent', flush=True)
+        parent = os.getpid()
+        meter = rm.LoopLogger(max_epochs=1, logger=logging.Logger('quiet'), sinks=[Board()])
+        child = os.fork()
+        if child:
+            os.waitpid(child, 0)
+    """
+    assert subprocess.check_output([sys.executable, '-c', code], text=True) == 'closed by the parent\n'
+
+
 def test_process_that_ends_loses_nothing_and_ends_the_runs_it_started(tmp_path, wandb, mlflow):
     pytest.importorskip('torch.utils.tensorboard')
     code = f"""if True:

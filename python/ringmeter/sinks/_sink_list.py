@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -25,6 +26,7 @@ class SinkList(list[Sink]):
     def __init__(self, logger: logging.Logger) -> None:
         super().__init__()
         self._logger = logger
+        self._process = os.getpid()
         self._failed: list[Sink] = []
         self._rests_until: dict[int, float] = {}  # by id
 
@@ -63,8 +65,8 @@ class SinkList(list[Sink]):
             self._try(sink, lambda sink=sink: _call(sink, 'flush'))  # type: ignore[misc]
 
     def close(self) -> None:
-        """Close them, and hand them nothing more."""
-        for sink in self:
+        """Close them, and hand them nothing more. A forked child leaves them open: they are its parent's."""
+        for sink in self if os.getpid() == self._process else ():
             self._try(sink, lambda sink=sink: _call(sink, 'close'))  # type: ignore[misc]
         self.clear()
 
@@ -83,11 +85,11 @@ class SinkList(list[Sink]):
 def _checked(sinks: Any) -> list[Any]:
     if isinstance(sinks, str) or not isinstance(sinks, Iterable):
         raise ArgumentTypeError(f'sinks must be a sequence of sinks, got {sinks!r}')
-    sinks = list(sinks)
-    for number, sink in enumerate(sinks):
+    checked = list(sinks)
+    for number, sink in enumerate(checked):
         if isinstance(sink, type) or not callable(getattr(sink, 'add_scalars', None)):
             raise ArgumentTypeError(f'sinks[{number}] must have add_scalars(scalars, step), got {sink!r}')
-    return sinks
+    return checked
 
 
 def _call(sink: Any, method: str) -> None:
