@@ -23,7 +23,7 @@ class JsonLines:
 
     def __init__(self, path: Path, logger: logging.Logger) -> None:
         self._file = JSONLines(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file.make_folder()
         self.path = path
         self._logger = logger
         self._is_reported = False

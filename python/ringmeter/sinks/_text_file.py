@@ -35,6 +35,7 @@ class TextFile:
         if not isinstance(path, str | os.PathLike):
             raise ArgumentTypeError(f'path must be a str or a path, got {path!r}')
         self.path = Path(path)
+        self._has_folder = False  # one that goes away later is not made again: it may be another disk's
         self._is_whole = False  # known to end with a line break, or to be empty
 
     def open(self) -> None:
@@ -43,10 +44,20 @@ class TextFile:
         Raises:
             OSError: It cannot be written.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.make_folder()
         append_text(self.path, '')
         self._mend()
         self._is_whole = True
+
+    def make_folder(self) -> None:
+        """Make the folder alone, once.
+
+        Raises:
+            OSError: It cannot be made.
+        """
+        if not self._has_folder:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._has_folder = True
 
     def _append(self, text: str) -> None:
         if not self._is_whole:
