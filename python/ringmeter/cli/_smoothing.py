@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from ringmeter.readers._run import Numbers
@@ -22,12 +20,13 @@ def smooth(values: Numbers, amount: float) -> Numbers:
 
 def _exponential(values: Numbers, weight: float) -> Numbers:
     smoothed: Numbers = values.copy()
-    last, share = 0.0, 1.0
-    for index, value in enumerate(values.tolist()):
-        if math.isfinite(value):
-            last = last * weight + (1 - weight) * value
-            share *= weight
-            smoothed[index] = last / (1 - share)
+    is_finite = np.isfinite(values)
+    sums = values[is_finite] * (1 - weight)
+    reach = 1  # how many values each sum has, twice as many from step to step
+    while reach < len(sums) and weight**reach > 1e-18:
+        sums[reach:] += weight**reach * sums[:-reach]
+        reach *= 2
+    smoothed[is_finite] = sums / (1 - weight ** np.arange(1, len(sums) + 1))
     return smoothed
 
 
