@@ -103,10 +103,12 @@ def test_tail_once_shows_values_and_plots(
 
 def test_tail_follows_until_interrupted(tmp_path: Path) -> None:
     path = tmp_path / 'scalars.json'
-    scalars_file(path, [1.0, 2.0])
+    path.touch()
     command = [sys.executable, '-m', 'ringmeter', 'tail', '--interval', '0.05', str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
+        wait_for(process, 'nothing in it yet')
+        scalars_file(path, [1.0, 2.0])
         wait_for(process, 'iteration 2')
         with path.open('a') as file:
             file.write('{"loss": 7.5, "iter": 3, "step": 3}\n')

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import ringmeter as rm
 from ringmeter import compat
-from ringmeter.readers import LogFile, LogFileError, Run, Series, read
+from ringmeter.readers import EmptyLogError, LogFile, LogFileError, Run, Series, read
 from ringmeter.readers._axes import elapsed, epoch_length
 from ringmeter.readers._json_table import names_in, parse_rows
 
@@ -260,6 +260,14 @@ def test_file_that_is_cut_anywhere_reads_up_to_the_cut(tmp_path: Path, name: str
 # ---- files that grow ----
 
 
+def test_text_log_without_lines_yet_is_empty_and_other_text_is_none(tmp_path: Path) -> None:
+    with pytest.raises(EmptyLogError, match='not a log'):
+        read(write(tmp_path / 'a.log', '2023/08/21 02:58:41 - mmengine - INFO - \n----\nPython: 3.11\n'))
+    with pytest.raises(LogFileError, match='not a log') as raised:
+        read(write(tmp_path / 'a.log', 'Python: 3.11\n'))
+    assert type(raised.value) is LogFileError
+
+
 def test_growing_file_is_read_on(tmp_path: Path) -> None:
     path = write(tmp_path / 'a.json', '{"iter": 1, "a": 1}\n{"iter": 2, "a')
     file = LogFile(path)
@@ -279,12 +287,10 @@ def test_file_that_is_truncated_or_replaced_is_read_anew(tmp_path: Path, is_new_
         path.rename(tmp_path / 'old')
         assert len(find(file.read(), 'train', 'a').values) == 2  # none of its name, for now
     write(path, '')
-    with pytest.raises(LogFileError, match='the file is empty'):
+    with pytest.raises(EmptyLogError, match='the file is empty'):
         file.read()
-    assert file.is_started_anew
     write(path, '{"iter": 9, "b": 9}\n')
     assert find(file.read(), 'train', 'b').values.tolist() == [9]
-    assert not file.is_started_anew
     file.close()
 
 

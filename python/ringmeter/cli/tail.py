@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 
-from ringmeter.readers import LogFile, LogFileError, Run, Series
+from ringmeter.readers import EmptyLogError, LogFile, Run, Series
 
 from ._braille import braille
 from ._runs import all_keys, choose_keys, curves, report_notes
@@ -36,27 +36,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Follow the file until Ctrl-C, which is the normal end. It may be truncated or replaced meanwhile."""
     with contextlib.closing(LogFile(options.file)) as file:
-        log = file.read(is_complete=options.once)
-        shown = frame(log, options.keys)  # wrong keys end the command here
-        report_notes(log)
-        print(_CLEAR * sys.stdout.isatty() + shown, flush=True)
-        if not options.once:
+        if options.once:
+            log = file.read(is_complete=True)
+            report_notes(log)
+            print(frame(log, options.keys))
+        else:
             with contextlib.suppress(KeyboardInterrupt):
-                _follow(file, shown, options)
+                _follow(file, options)
 
 
-def _follow(file: LogFile, shown: str, options: argparse.Namespace) -> None:
+def _follow(file: LogFile, options: argparse.Namespace) -> None:
+    shown = ''
     while True:
-        time.sleep(options.interval)
         try:
             new = frame(file.read(), options.keys)
-        except LogFileError as error:
-            if not file.is_started_anew:
-                raise
-            new = f'{error}\nwaiting for more of it'
+        except EmptyLogError:
+            new = f'{options.file}  nothing in it yet'
         if new != shown:
             shown = new
             print(_CLEAR if sys.stdout.isatty() else '\n', shown, sep='', flush=True)
+        time.sleep(options.interval)
 
 
 def _seconds(text: str) -> float:

@@ -19,6 +19,10 @@ class LogFileError(ValueError):
         super().__init__(f'{where}: {message}')
 
 
+class EmptyLogError(LogFileError):
+    """A file has no numbers, but may be a log that has only begun."""
+
+
 @dataclass(frozen=True)
 class Series:
     """One curve.

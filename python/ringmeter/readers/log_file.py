@@ -9,7 +9,7 @@ from itertools import islice
 from typing import BinaryIO
 
 from ._reader import Reader
-from ._run import LogFileError, Run
+from ._run import EmptyLogError, LogFileError, Run
 from .detectron2_json import Detectron2JsonReader
 from .json_lines import ScalarsJsonReader, parse_object
 from .lightning_csv import LightningCsvReader
@@ -40,16 +40,12 @@ def read(path: str | os.PathLike[str]) -> Run:
 class LogFile:
     """A log file that may grow, or be replaced by another of its name.
 
-    Attributes:
-        is_started_anew: Whether it was replaced or cut to nothing, and has not been a log since.
-
     Raises:
         LogFileError: It cannot be opened.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
-        self.is_started_anew = False
         self._open()
 
     def close(self) -> None:
@@ -72,12 +68,12 @@ class LogFile:
             is_complete: Whether nothing more will be read of it, so that a last line without an end counts.
 
         Raises:
+            EmptyLogError: There is nothing in it yet.
             LogFileError: As :func:`read`.
         """
         if not is_complete and self._is_replaced():
             self._file.close()
             self._open()
-            self.is_started_anew = True
         try:
             self._feed_lines()
         except OSError as error:
@@ -86,13 +82,13 @@ class LogFile:
             self._feed_rest()
         if self._reader is None:
             why = 'the first line is cut off' if self._rest.strip() else 'the file is empty'
-            raise LogFileError(self.path, 1 if self._rest.strip() else None, f'{why}: {EXPECTED}')
+            raise EmptyLogError(self.path, 1 if self._rest.strip() else None, f'{why}: {EXPECTED}')
         run = self._reader.run()
         if not run.series:
-            if self._reader.format == MmengineTextReader.format:
-                raise LogFileError(self.path, None, f'not a log: {EXPECTED}')
-            raise LogFileError(self.path, None, '; '.join(['no numbers in it', *run.notes]))
-        self.is_started_anew = False
+            if isinstance(self._reader, MmengineTextReader):
+                kind = EmptyLogError if self._reader.has_begun else LogFileError
+                raise kind(self.path, None, f'not a log: {EXPECTED}')
+            raise EmptyLogError(self.path, None, '; '.join(['no numbers in it', *run.notes]))
         return run
 
     def _is_replaced(self) -> bool:

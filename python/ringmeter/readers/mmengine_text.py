@@ -16,6 +16,7 @@ _LINE = re.compile(
     r'(?P<form>Epoch|Iter)\((?P<mode>train|val|test)\)\s+'
     r'(?:\[\s*(?P<epoch>\d+)\])?\[\s*(?P<done>\d+)(?:/(?P<total>\d+))?\]\s*(?P<items>.*)'
 )
+_DATE = re.compile(rb'(?:\x1b\[[0-9;]*m)?(?:\d{4}/)?\d\d/\d\d \d\d:\d\d:\d\d')
 _YEAR = 365 * 86400
 
 
@@ -24,6 +25,9 @@ class MmengineTextReader(Reader):
 
     Dates may have a year and lines may have colours. Lines of other kinds are passed over, and so are those
     that show how far an evaluation is.
+
+    Attributes:
+        has_begun: Whether a logger has written to the file, be it of other things.
     """
 
     format = 'text log'
@@ -31,12 +35,14 @@ class MmengineTextReader(Reader):
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
+        self.has_begun = False
         self._start: float | None = None
         self._seconds = self._iter = 0.0
         self._length: int | None = None  # iterations of a training epoch
 
     def feed(self, lines: list[bytes], first: int) -> None:
         for number, line in enumerate(lines, first):
+            self.has_begun = self.has_begun or _DATE.match(line) is not None
             if line.startswith(b'{') and (parse_object(line) or {}).keys() & {'iter', 'step', 'iteration'}:
                 raise self.error(number, line, ' and not JSON, as before')
             if b'(train)' in line or b'(val)' in line or b'(test)' in line:
