@@ -178,6 +178,19 @@ def test_decimation_keeps_spikes_and_gaps() -> None:
     assert not np.isnan(few_y[(few_x < 39_000) | (few_x > 51_000)]).any()
 
 
+def test_decimation_takes_points_at_one_place() -> None:
+    few_x, few_y = decimate(np.full(1000, 7.0), np.arange(1000.0), 10)
+    assert few_x.tolist() == [7.0, 7.0]
+    assert few_y.tolist() == [0.0, 999.0]
+
+
+def test_points_of_the_same_second_are_all_drawn(tmp_path: Path, figures: list[Any]) -> None:
+    arguments = ['plot', str(DATA / 'ringmeter.log'), '--x', 'time', '--keys', 'loss']
+    assert main([*arguments, '--out', str(tmp_path / 'a.png')]) == 0
+    (line,) = figures[0].axes[0].lines
+    assert len(line.get_xdata()) == 6
+
+
 def test_what_a_resumed_run_wrote_again_counts() -> None:
     x = np.array([1.0, 2, 3, 4, 3, 4, 5])
     assert x[newest(x)].tolist() == [1, 2, 3, 4, 5]
@@ -248,7 +261,9 @@ def test_plot_without_compare_puts_runs_beside_each_other(tmp_path: Path, figure
     assert [panel.get_ylabel() for panel in figures[0].axes] == ['loss', '', 'lr', '']
 
 
-def test_plot_compares_files_of_different_formats(tmp_path: Path, figures: list[Any]) -> None:
+def test_plot_compares_files_of_different_formats(
+    tmp_path: Path, figures: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
     names = ['scalars.json', 'mmengine.log', 'trainer_state.json']
     files = [str(DATA / name) for name in names]
     assert (
@@ -257,9 +272,12 @@ def test_plot_compares_files_of_different_formats(tmp_path: Path, figures: list[
         )
         == 0
     )
+    assert 'note' not in capsys.readouterr().err
     (panel,) = figures[0].axes
     assert panel.get_xlabel() == 'epoch'
     assert [line.get_xdata().tolist()[-1] for line in panel.lines] == pytest.approx([2.8, 2.8, 3.0, 3.0])
+    assert main(['plot', *files, '--compare', '--keys', 'accuracy', '--out', str(tmp_path / 'a.png')]) == 0
+    assert capsys.readouterr().err == f"ringmeter: note: 'accuracy' is not in {files[2]}\n"
 
 
 @pytest.mark.parametrize(('axis', 'label', 'last'), [('time', 'time (min)', 3.0), ('iter', 'iteration', 3)])

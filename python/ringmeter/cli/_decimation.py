@@ -28,8 +28,8 @@ def decimate(x: Numbers, y: Numbers, columns: int) -> tuple[Numbers, Numbers]:
     """
     if len(x) <= 4 * columns:
         return x, y
-    low, high = x[0], x[-1]
-    column = np.minimum((x - low) / (high - low) * columns, columns - 1).astype(np.int64)
+    span = (x[-1] - x[0]) or 1.0
+    column = np.minimum((x - x[0]) / span * columns, columns - 1).astype(np.int64)
     starts = np.flatnonzero(np.diff(column, prepend=-1))
     ends = np.append(starts[1:], len(x)) - 1
     is_finite = np.isfinite(y)

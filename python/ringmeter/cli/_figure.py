@@ -129,10 +129,10 @@ class _Canvas:
         for series in curves:
             if self._axis not in series.axes:
                 continue
-            x, y = series.axes[self._axis] / self._unit, series.values
+            counted = newest(series.axes['iter'])
+            x, y = series.axes[self._axis][counted] / self._unit, series.values[counted]
             is_known = ~np.isnan(x)
-            counted = newest(x[is_known])
-            x, y = x[is_known][counted], y[is_known][counted]
+            x, y = x[is_known], y[is_known]
             self._modes.add(series.mode)
             if series.mode == 'train':
                 self._add_line(panel, x, y, style)

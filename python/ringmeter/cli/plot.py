@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ringmeter.readers import Run, read
 
 from ._errors import CommandError, UsageError
-from ._runs import all_keys, choose_keys, note, report_notes, short_names
+from ._runs import all_keys, choose_keys, curves, note, report_notes, short_names
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
     for one in runs:
         report_notes(one)
         _check_axis(one, options.x)
-    keys = choose_keys(runs, options.keys) if options.keys else _default_keys(runs)
+    keys = _wanted_keys(runs, options.keys) if options.keys else _default_keys(runs)
     from ._figure import draw
 
     figure = draw(
@@ -70,6 +70,15 @@ def _smoothing(text: str) -> float:
 
 
 _smoothing.__name__ = 'number'  # for argparse's message
+
+
+def _wanted_keys(runs: list[Run], wanted: list[str]) -> list[str]:
+    keys = choose_keys(runs, wanted)
+    for key in keys:
+        missing = [one.path for one in runs if not curves(one, key)]
+        if missing:
+            note(f'{key!r} is not in {", ".join(missing)}')
+    return keys
 
 
 def _default_keys(runs: list[Run]) -> list[str]:
