@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import shutil
 import sys
 import time
@@ -46,16 +47,32 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _follow(file: LogFile, options: argparse.Namespace) -> None:
-    shown = ''
+    shown, seen = '', None
     while True:
-        try:
-            new = frame(file.read(), options.keys)
-        except EmptyLogError:
-            new = f'{options.file}  nothing in it yet'
-        if new != shown:
-            shown = new
-            print(_CLEAR if sys.stdout.isatty() else '\n', shown, sep='', flush=True)
+        there = _state(options.file)
+        if there is not None and there != seen:
+            seen = there
+            new = _frame_now(file, options)
+            if new != shown:
+                shown = new
+                print(_CLEAR if sys.stdout.isatty() else '\n', shown, sep='', flush=True)
         time.sleep(options.interval)
+
+
+def _state(path: str) -> tuple[int, ...] | None:
+    """Return what differs once a file has changed; None while there is none of that name."""
+    try:
+        status = os.stat(path)  # noqa: PTH116
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _frame_now(file: LogFile, options: argparse.Namespace) -> str:
+    try:
+        return frame(file.read(), options.keys)
+    except EmptyLogError:
+        return f'{options.file}  nothing in it yet'
 
 
 def _seconds(text: str) -> float:
