@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -130,25 +130,20 @@ class ProgressDisplay:
         console = terminal()
         if console is None:
             return
+        self._streams = list(_terminals_of(self._logger))
         self._progress = _make_progress(console)
         self._progress.start()
-        logger: logging.Logger | None = self._logger
-        while logger is not None:
-            for handler in logger.handlers:
-                stream = getattr(handler, 'stream', None)
-                if isinstance(handler, logging.StreamHandler) and stream is not None and stream.isatty():
-                    self._streams.append((handler, stream))
-                    handler.setStream(_Above(console))
-            logger = logger.parent if logger.propagate else None
+        for handler, _ in self._streams:
+            handler.setStream(_Above(console))
 
     def _stop(self) -> None:
-        for handler, stream in self._streams:
-            handler.setStream(stream)
-        self._streams.clear()
         progress, self._progress = self._progress, None
         self._bars.clear()
         if progress is not None:
             progress.stop()
+        for handler, stream in self._streams:
+            handler.setStream(stream)
+        self._streams.clear()
 
     def _bar_of(self, running: Pass, progress: Progress) -> _Bar:
         meter, total = running._meter, running.loop.size
@@ -221,6 +216,16 @@ class _Above:
 
     def isatty(self) -> bool:
         return True
+
+
+def _terminals_of(logger: logging.Logger | None) -> Iterator[tuple[Any, Any]]:
+    """Yield the handlers of a logger that write to a terminal, and where they write."""
+    while logger is not None:
+        for handler in logger.handlers:
+            stream = getattr(handler, 'stream', None)
+            if isinstance(handler, logging.StreamHandler) and stream is not None and stream.isatty():
+                yield handler, stream
+        logger = logger.parent if logger.propagate else None
 
 
 def _make_progress(console: Console) -> Progress:

@@ -156,15 +156,7 @@ class LoopLogger:
         if self._lines is not None:
             weakref.finalize(self, self._lines.flush_at_exit)
         self._writer.sinks.open(sinks)
-        self._progress: ProgressDisplay | None = None
-        if shown_names is not None:
-            window = self.log_processor.window_size
-            self._progress = ProgressDisplay(
-                shown_names,
-                self.logger,
-                window if isinstance(window, int) else 1,
-                self.log_processor.num_digits,
-            )
+        self._progress = None if shown_names is None else self._make_display(shown_names)
         self._close = weakref.finalize(self, _close, self._lines, self._writer, self._progress)
         if self._writer.sinks or self._progress is not None:
             atexit.register(self._close)  # before what the clients of sinks have registered, which ends them
@@ -397,6 +389,11 @@ class LoopLogger:
             self._writer.file = ScalarsFile(work_dir, self.logger)
 
     # ---- inside ----
+
+    def _make_display(self, names: tuple[str, ...]) -> ProgressDisplay:
+        window = self.log_processor.window_size
+        size = window if isinstance(window, int) else 1
+        return ProgressDisplay(names, self.logger, size, self.log_processor.num_digits)
 
     @property
     def _train_loop(self) -> Loop | None:

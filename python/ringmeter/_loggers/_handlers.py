@@ -66,12 +66,17 @@ class ConsoleHandler(ReportsFaults, logging.StreamHandler[TextIO]):
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
+        self._other: Any = None  # where it writes instead
         self.setFormatter(LogFormatter(CONSOLE_DATES, lambda: has_colors(sys.stdout)))
         self.addFilter(RepeatedWarnings())
 
     @property
-    def stream(self) -> TextIO:  # type: ignore[override]
-        return sys.stdout
+    def stream(self) -> TextIO:
+        return sys.stdout if self._other is None else self._other
+
+    @stream.setter
+    def stream(self, stream: Any) -> None:  # for setStream()
+        self._other = None if stream is sys.stdout else stream
 
 
 class FileHandler(ReportsFaults, logging.FileHandler):
