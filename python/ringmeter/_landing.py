@@ -12,6 +12,7 @@ from ._errors import ArgumentError, DeviceError, PendingError
 
 _logger = logging.getLogger('ringmeter')
 _MOST = 1024  # waiting: as far back as any history can be asked
+LATE_ERRORS = (ArgumentError, DeviceError, PendingError)  # such as: a short history no longer has the window
 
 
 class LandingQueue:
@@ -58,7 +59,7 @@ class LandingQueue:
                 is_in_time = _core.wait_for(mark)
             except DeviceError as error:
                 self._waiting.popleft()
-                _warn(what, error)
+                warn_left_out(what, error)
                 continue
             self._waiting.popleft()
             if is_in_time:
@@ -66,7 +67,7 @@ class LandingQueue:
                 continue
             behind = f', with {len(self._waiting)} behind it,' if self._waiting else ''
             self._waiting.clear()
-            _warn(f'{what}{behind}', 'its values did not land in time')
+            warn_left_out(f'{what}{behind}', 'its values did not land in time')
 
     def flush_at_exit(self) -> None:
         """The same, waiting no longer than two seconds."""
@@ -81,11 +82,12 @@ class LandingQueue:
 def _do(what: str, action: Callable[[], None]) -> None:
     try:
         action()
-    except (ArgumentError, DeviceError, PendingError) as error:  # a short history no longer has the window
-        _warn(what, error)
+    except LATE_ERRORS as error:
+        warn_left_out(what, error)
 
 
-def _warn(what: str, problem: object) -> None:
+def warn_left_out(what: str, problem: object) -> None:
+    """Warn that a line, say, could not be made."""
     _logger.warning('%s is left out: %s', what, problem)
 
 

@@ -96,6 +96,9 @@ class EpochBuffer:
     def mean(self, _: Any = None) -> Any:
         return self._buffer.mean(self.size, at=self.position)
 
+    def count(self, _: Any = None, at: Any = None) -> Any:  # noqa: ARG002
+        return self._buffer.count(self.size, at=self.position)
+
     def nan_count(self, _: Any = None, at: Any = None) -> int:  # noqa: ARG002
         return self._buffer.nan_count(self.size, at=self.position)
 

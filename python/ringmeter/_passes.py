@@ -21,6 +21,7 @@ from ._landing import settled_positions
 from ._loop import EpochHub, Loop, View
 from ._losses import Keys
 from ._micro_batches import MicroBatches
+from ._ranks import Line
 from ._timing import LoopTimer
 
 if TYPE_CHECKING:
@@ -218,28 +219,29 @@ class EvaluationPass(Pass):
         self.close()
         if waits:
             meter.flush()
-        if meter._is_silent:
+        if not meter._makes_lines():
             return
         self.loop.size = self.done
         ends = settled_positions(meter.message_hub)
         hub = EpochHub(meter.message_hub, self.mode, self._starts, ends)
-        now = {'message_hub': hub, 'iter': meter.iter, f'{self.mode}_loop': self.loop}
-        make = partial(self._make_line, View(self._runner, **now))
-        write = partial(meter._writer.write, mode=self.mode, step=self._step)
-        if waits or meter._lines is None:
-            write(*make())
-        else:
-            meter._lines._put_off(f'the line of {self.mode}', make, partial(write, created=time.time()))
-            meter._lines.write_landed()
-
-    def _make_line(self, runner: Any) -> tuple[dict[str, Any], str]:
-        processor, batch_idx = self._meter.log_processor, self.done - 1
-        tag, line = processor.get_log_after_epoch(
-            runner, batch_idx, self.mode, with_non_scalar=self.mode == 'test'
+        runner = View(
+            self._runner, **{'message_hub': hub, 'iter': meter.iter, f'{self.mode}_loop': self.loop}
         )
-        if processor.by_epoch:
+        processor = meter.log_processor
+        arguments = (runner, self.done - 1, self.mode, self.mode == 'test')
+        if waits or meter._lines is None:
+            self._write(runner, None, *processor.get_log_after_epoch(*arguments))
+            return
+        make = processor.get_log_after_epoch if processor._reduction is None else processor._draft_after_epoch
+        write = partial(self._write, runner, time.time())
+        meter._lines._put_off(Line(self.mode, 0), partial(make, *arguments), write)
+        meter._lines.write_landed()
+
+    def _write(self, runner: Any, created: float | None, tag: dict[str, Any], line: str) -> None:
+        if self._meter.log_processor.by_epoch:
             tag.setdefault('step', runner.epoch)  # in the file, as mmengine has it
-        return tag, line
+        if not self._meter._is_silent:
+            self._meter._writer.write(tag, line, self.mode, self._step, created)
 
     def leave(self) -> None:
         """It is left in an iteration, which has no line."""

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from . import _core
 from ._choices import note_choice
-from ._landing import HubAt, LandingQueue
+from ._landing import LATE_ERRORS, HubAt, LandingQueue, warn_left_out
 from ._loop import View
+from ._ranks import Draft, Line, StepQueue
 
 if TYPE_CHECKING:
     from .log_processor import LogProcessor
+
+Write = Callable[[dict[str, Any], str], None]
 
 
 class DeferredLines:
@@ -33,13 +36,20 @@ class DeferredLines:
         >>> lines.write_landed()  # after each iteration
         >>> lines.flush()  # at the end
 
+    With a log processor that reduces over ranks, a line waits in any case: its collective begins in the
+    second :meth:`write_landed` after it, which every rank must therefore call after each iteration, and it
+    is written in the third.
+
     Args:
         log_processor: What makes the lines.
     """
 
     def __init__(self, log_processor: LogProcessor) -> None:
         self._log_processor = log_processor
-        self._queue = LandingQueue()
+        self._landing = LandingQueue()
+        self._reduction = log_processor._reduction
+        self._steps = None if self._reduction is None else StepQueue(self._reduction)
+        self._queue: LandingQueue | StepQueue = self._steps or self._landing
 
     def after_iter(
         self, runner: Any, batch_idx: int, mode: str, write: Callable[[dict[str, Any], str], None]
@@ -55,29 +65,50 @@ class DeferredLines:
             mode: Likewise.
             write: What to do with them.
         """
-        make = self._log_processor.get_log_after_iter
-        if not _core.has_captures(runner.message_hub.log_scalars) and self._queue.is_clear():
-            write(*make(runner, batch_idx, mode))
+        processor = self._log_processor
+        line = Line(mode, processor._done(runner, batch_idx, mode))
+        reduces = self._reduction is not None
+        make = processor._draft_after_iter if reduces else processor.get_log_after_iter
+        if not _core.has_captures(runner.message_hub.log_scalars) and self._landing.is_clear():
+            made = make(runner, batch_idx, mode)
+            if isinstance(made, Draft):
+                self._put_off(line, lambda: made, write)
+            else:
+                write(*made)
             return
         hub = HubAt(runner.message_hub)
         names = ('iter', 'epoch', 'max_iters', 'max_epochs', f'{mode}_loop')
         own = {name: getattr(runner, name) for name in names if hasattr(runner, name)}
         view = View(runner, message_hub=hub, **own)
 
-        def make_later() -> tuple[dict[str, Any], str]:
+        def make_later() -> Draft | tuple[dict[str, Any], str]:
             hub.settle()
             return make(view, batch_idx, mode)
 
-        self._put_off(f'the line of iteration {batch_idx + 1} of {mode}', make_later, write)
+        self._put_off(line, make_later, write)
 
     def _put_off(
-        self,
-        what: str,
-        make: Callable[[], tuple[dict[str, Any], str]],
-        write: Callable[[dict[str, Any], str], None],
+        self, line: Line, make: Callable[[], Draft | tuple[dict[str, Any], str]], write: Write
     ) -> None:
-        note_choice('lines of values that have not landed', 'a queue, until they have')
-        self._queue.add(what, lambda: write(*make()))
+        """Write what ``make()`` gives: drafts where ranks are reduced, else records and lines."""
+        if self._steps is None:
+            note_choice('lines of values that have not landed', 'a queue, until they have')
+            self._landing.add(str(line), lambda: write(*make()))
+            return
+
+        def start(has_landed: bool) -> Callable[[], None]:
+            draft = _made(line, make) if has_landed else None
+            assert self._reduction is not None
+            finish = self._reduction.start(line, None if draft is None else draft.items)
+
+            def write_reduced() -> None:
+                reduced = finish()
+                if draft is not None:
+                    write(*draft.complete(reduced))
+
+            return write_reduced
+
+        self._steps.add(str(line), start)
 
     def write_landed(self) -> None:
         """Write the lines whose values have landed meanwhile. Never waits."""
@@ -93,3 +124,11 @@ class DeferredLines:
     def flush_at_exit(self) -> None:
         """The same, waiting no longer than two seconds for each."""
         self._queue.flush_at_exit()
+
+
+def _made(line: Line, make: Callable[[], Any]) -> Draft | None:
+    try:
+        return make()  # type: ignore[no-any-return]
+    except LATE_ERRORS as error:
+        warn_left_out(str(line), error)
+        return None

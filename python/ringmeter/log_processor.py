@@ -6,13 +6,17 @@ import logging
 import math
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from ._core import collect_scalars, format_header, format_iteration, format_scalars, lost_replays
 from ._errors import ArgumentError, ArgumentTypeError
+from ._ranks import ASIDE, RECORDED, SHOWN, Draft, Item, Line, Reduced, Reduction
+from ._sources import Source
 from .history_buffer import HistoryBuffer
 
 _logger = logging.getLogger('ringmeter')
@@ -46,11 +50,24 @@ class LogProcessor:
         mean_pattern: Regular expression of the keys to be averaged.
         nan_counts: Whether lines show how many values of a window are NaN, as ``nan 2/10``, where the
             statistic is one. Records keep the statistic.
+        reduce: ``'mean'``, ``'sum'``, ``'min'`` or ``'max'``: lines and records are of all ranks of
+            torch.distributed, the same on each, by one collective a line. Every rank must then ask for the
+            same lines in the same order. Means are weighted with the counts of the windows; rules of ``max``
+            and ``min`` stay maximum and minimum under ``'mean'`` and ``'sum'``; learning rates are those of
+            the first rank, times are averaged under ``'sum'``. None: each rank has its own values, as in
+            mmengine.
+        strict: With ``reduce``: whether ranks with different keys are an error, on all of them. Otherwise the
+            line has the keys of all, each reduced over the ranks that have it.
+        slowest_rank: With ``reduce``: whether times show the largest and the rank that has it, as
+            ``time: 0.3100 (max 0.4400 @ r5)``, and records have them as ``time_max`` and ``time_max_rank``.
+        group: With ``reduce``: the process group to use; None: the default one.
 
     Raises:
         ArgumentError: A rule has no ``data_src`` or ``method_name``, two have the same name, a window is
-            less than 1, or ``'epoch'`` is asked for lines that do not count epochs.
-        ArgumentTypeError: A window is none of the kinds above, or a rule is not a dict.
+            less than 1, or ``'epoch'`` is asked for lines that do not count epochs; ``reduce`` is none of
+            the above, or is not given and what goes with it is.
+        ArgumentTypeError: A window is none of the kinds above, or a rule is not a dict, or ``group`` is no
+            process group that this rank is in.
     """
 
     def __init__(
@@ -62,6 +79,10 @@ class LogProcessor:
         log_with_hierarchy: bool = False,
         mean_pattern: str = r'.*(loss|time|data_time|grad_norm).*',
         nan_counts: bool = False,
+        reduce: str | None = None,
+        strict: bool = False,
+        slowest_rank: bool = False,
+        group: Any = None,
     ) -> None:
         self.window_size = window_size
         self.by_epoch = by_epoch
@@ -74,7 +95,11 @@ class LogProcessor:
         self._is_memory_shown: bool | None = None  # unknown until torch is loaded
         self._reported: dict[str, int] = {}  # position of each history at its last line
         self._lost = _by_key(lost_replays())  # replayed values that are known to be lost, by key
+        self.slowest_rank = slowest_rank
         self._check_custom_cfg()
+        if reduce is None and (strict or slowest_rank or group is not None):
+            raise ArgumentError('reduce must be given with strict, slowest_rank or group')
+        self._reduction = None if reduce is None else Reduction(reduce, strict, group)
 
     # ---- lines ----
 
@@ -87,8 +112,18 @@ class LogProcessor:
             batch_idx: Number of the batch in its loop, from 0.
             mode: ``'train'``, ``'val'`` or ``'test'``.
         """
-        if mode not in _SHOWN:
-            raise ArgumentError(f'mode must be one of {", ".join(_SHOWN)}, got {mode!r}')
+        if self._reduction is not None:
+            _check_mode(mode)
+            line = Line(mode, self._done(runner, batch_idx, mode))
+            return self._reduction.run(line, partial(self._draft_after_iter, runner, batch_idx, mode))
+        tag, shown, header, eta, memory, _ = self._collect_after_iter(runner, batch_idx, mode)
+        return tag, format_iteration(header, shown, self.num_digits, eta, memory, _SHOWN[mode])
+
+    def _collect_after_iter(
+        self, runner: Any, batch_idx: int, mode: str
+    ) -> tuple[dict[str, Any], dict[str, Any], str, Any, int | None, list[Item]]:
+        """Return the record, what the line shows, its header, the time left, the memory, what to reduce."""
+        _check_mode(mode)
         custom_cfg = self._parse_windows_size(runner, batch_idx, self.custom_cfg) if self.custom_cfg else []
         shown = self._collect_scalars(custom_cfg, runner, mode)
         tag = (
@@ -97,6 +132,13 @@ class LogProcessor:
         if self.log_with_hierarchy:  # where mean_pattern sees the mode, the rates may differ
             prefix = f'{mode}/'
             shown |= {key.removeprefix(prefix): value for key, value in tag.items() if key.endswith('lr')}
+        items: list[Item] = []
+        if self._reduction is not None:
+            items = self._items(shown, custom_cfg, runner.message_hub, mode, SHOWN)
+            if self.log_with_hierarchy:
+                items += self._items(tag, custom_cfg, runner.message_hub, mode, RECORDED)
+        elif self.nan_counts:
+            shown = self._with_nan_counts(shown, custom_cfg, runner.message_hub, f'{mode}/')
         is_by_interval = self.window_size == 'interval' or (custom_cfg and _has_interval(custom_cfg))
         if is_by_interval and mode == 'train':  # the others are reported at their end
             self._mark_reported(runner, mode)
@@ -105,10 +147,10 @@ class LogProcessor:
         if self.by_epoch and mode != 'test':
             epoch = tag['epoch'] = self._get_epoch(runner, mode)
             max_epochs = runner.max_epochs if is_built else None
-        if self.by_epoch or mode != 'train':
-            done, total = batch_idx + 1, self._get_dataloader_size(runner, mode)
-        else:
-            done, total = self._get_iter(runner, batch_idx), runner.max_iters
+        total = (
+            self._get_dataloader_size(runner, mode) if self.by_epoch or mode != 'train' else runner.max_iters
+        )
+        done = self._done(runner, batch_idx, mode)
         header = format_header('Epoch' if self.by_epoch else 'Iter', mode, epoch, max_epochs, done, total)
         tag['iter'] = runner.iter + 1 if is_built else 0
         memory = None
@@ -118,9 +160,36 @@ class LogProcessor:
         lost = lost_replays()
         if lost:
             self._report_lost(lost)
-        if self.nan_counts:
-            shown = self._with_nan_counts(shown, custom_cfg, runner.message_hub, f'{mode}/')
-        return tag, format_iteration(header, shown, self.num_digits, eta, memory, _SHOWN[mode])
+        return tag, shown, header, eta, memory, items
+
+    def _done(self, runner: Any, batch_idx: int, mode: str) -> int:
+        """Return the number of the iteration that the line shows."""
+        return batch_idx + 1 if self.by_epoch or mode != 'train' else self._get_iter(runner, batch_idx)
+
+    def _draft_after_iter(self, runner: Any, batch_idx: int, mode: str) -> Draft:
+        """Return the line of this rank, to be completed with what the others say."""
+        tag, shown, header, eta, memory, items = self._collect_after_iter(runner, batch_idx, mode)
+        for name, value in (('eta', eta), ('memory', memory)):
+            if isinstance(value, Real):
+                items.append(Item(ASIDE + name, 'max', value))
+
+        def complete(reduced: Mapping[str, Reduced]) -> tuple[dict[str, Any], str]:
+            own = {name: tag[name] for name in ('epoch', 'iter', 'memory') if name in tag}
+            record = self._of_all_ranks(tag, reduced, RECORDED if self.log_with_hierarchy else SHOWN) | own
+            text = self._of_all_ranks(shown, reduced, SHOWN, as_text=True)
+            left, most = reduced.get(f'{ASIDE}eta'), reduced.get(f'{ASIDE}memory')
+            if most is not None:
+                record['memory'] = most.value
+            return record, format_iteration(
+                header,
+                text,
+                self.num_digits,
+                left and left.value,
+                most and most.value,
+                _SHOWN[mode],
+            )
+
+        return Draft(items, complete)
 
     def get_log_after_epoch(
         self, runner: Any, batch_idx: int, mode: str, with_non_scalar: bool = False
@@ -135,6 +204,11 @@ class LogProcessor:
         """
         if mode not in ('val', 'test'):
             raise ArgumentError(f"mode must be 'val' or 'test', got {mode!r}")
+        make = partial(self._draft_after_epoch, runner, batch_idx, mode, with_non_scalar)
+        return make().complete({}) if self._reduction is None else self._reduction.run(Line(mode, 0), make)
+
+    def _draft_after_epoch(self, runner: Any, batch_idx: int, mode: str, with_non_scalar: bool) -> Draft:
+        """Return the line of this rank, to be completed with what the others say, if they do."""
         custom_keys = {self._remove_prefix(cfg['data_src'], f'{mode}/') for cfg in self.custom_cfg}
         over_epoch: list[dict[str, Any]] = [
             {'data_src': key, 'window_size': 'epoch', 'method_name': 'mean'}
@@ -143,20 +217,14 @@ class LogProcessor:
         ]
         custom_cfg = self._parse_windows_size(runner, batch_idx, [*self.custom_cfg, *over_epoch])
         scalars = self._collect_scalars(custom_cfg, runner, mode, self.log_with_hierarchy)
+        items: list[Item] = []
+        shown = scalars
+        if self._reduction is not None:
+            items = self._items(scalars, custom_cfg, runner.message_hub, mode, SHOWN)
+        elif self.nan_counts:
+            shown = self._with_nan_counts(scalars, custom_cfg, runner.message_hub, f'{mode}/')
         self._mark_reported(runner, mode)
         infos = self._collect_non_scalars(runner, mode)
-        times = {
-            key: scalars.pop(key)
-            for key in list(scalars)
-            if key in ('time', 'data_time', f'{mode}/time', f'{mode}/data_time')
-        }
-        shown = scalars
-        if self.nan_counts:
-            shown = self._with_nan_counts(scalars, custom_cfg, runner.message_hub, f'{mode}/')
-        parts = (
-            {name: _on_own_lines(value) for name, value in part.items()} for part in (shown, infos, times)
-        )
-        text = '  '.join(format_scalars(part, self.num_digits) for part in parts if part)
         size = self._get_dataloader_size(runner, mode)
         size = batch_idx + 1 if size is None else size
         if self.by_epoch:
@@ -164,8 +232,19 @@ class LogProcessor:
             line = f'Epoch({mode}) {epoch}[{size}/{size}]  '
         else:
             line = f'Iter({mode}) [{size}/{size}]  '
-        tag = {**scalars, **(infos if with_non_scalar else {}), **times}
-        return tag, f'{line}  {text}'
+
+        def complete(reduced: Mapping[str, Reduced]) -> tuple[dict[str, Any], str]:
+            record = self._of_all_ranks(scalars, reduced, SHOWN)
+            in_text = self._of_all_ranks(shown, reduced, SHOWN, as_text=True)
+            text_of_times, times = _take_times(in_text, mode), _take_times(record, mode)
+            parts = (
+                {name: _on_own_lines(value) for name, value in part.items()}
+                for part in (in_text, infos, text_of_times)
+            )
+            text = '  '.join(format_scalars(part, self.num_digits) for part in parts if part)
+            return {**record, **(infos if with_non_scalar else {}), **times}, f'{line}  {text}'
+
+        return Draft(items, complete)
 
     # ---- values ----
 
@@ -236,32 +315,92 @@ class LogProcessor:
         self, scalars: dict[str, Any], custom_cfg: list[dict[str, Any]], hub: Any, prefix: str
     ) -> dict[str, Any]:
         """Return the scalars with the number of NaNs in place of statistics that are one."""
-        windows = {cfg.get('log_name', cfg['data_src']): cfg for cfg in custom_cfg}
+        rules = _by_name(custom_cfg)
         shown = {}
         for name, value in scalars.items():
             shown[name] = value
-            plain_name = name.removeprefix(prefix)
             is_nan = isinstance(value, float) and math.isnan(value)
-            if not is_nan or plain_name.endswith(('lr', 'time')):
+            if not is_nan or name.endswith(('lr', 'time')):
                 continue
-            cfg = windows.get(plain_name)
-            key = prefix + (plain_name if cfg is None else cfg['data_src'])
-            buffer = hub.log_scalars.get(key)
-            if not hasattr(buffer, 'nan_count'):
-                continue
-            position = _position(hub, key, buffer)
-            size = getattr(buffer, 'size', position)  # of an epoch
-            if cfg is not None:
-                window = cfg.get('window_size')
-            elif hasattr(buffer, 'size'):
-                window = size
-            else:
-                window = self.window_size if self.mean_pattern.search(plain_name) else 1
-            if isinstance(window, int):
-                size = min(window, size)
-            nans = buffer.nan_count(max(size, 1), at=position)
-            shown[name] = f'nan {nans}/{size}' if nans else value
+            source = self._source_of(name, rules, hub, prefix)
+            nans = 0 if source is None else source.nan_count()
+            if source is not None and nans:
+                shown[name] = f'nan {nans}/{source.size}'
         return shown
+
+    def _source_of(self, name: str, rules: Mapping[str, Any], hub: Any, prefix: str) -> Source | None:
+        """Return what a number is of; None where that is not known. To be asked before ``_mark_reported``."""
+        plain_name = name.removeprefix(prefix)
+        rule = rules.get(plain_name)
+        key = plain_name if rule is None else rule['data_src']
+        buffer = hub.log_scalars.get(prefix + key)
+        if buffer is None:
+            return None
+        position = _position(hub, prefix + key, buffer)
+        size = getattr(buffer, 'size', None)  # of an epoch
+        if rule is not None:
+            method, window = rule['method_name'], rule.get('window_size')
+        elif size is not None:
+            method, window = 'mean', size
+        else:
+            is_mean = self.mean_pattern.search(plain_name)
+            method, window = ('mean', self.window_size) if is_mean else ('current', 1)
+        size = position if size is None else size
+        if window == 'interval':
+            window = self._not_reported(position, prefix + key)
+        return Source(key, buffer, position, min(window, size) if isinstance(window, int) else size, method)
+
+    # ---- all ranks ----
+
+    def _items(
+        self, scalars: dict[str, Any], custom_cfg: list[dict[str, Any]], hub: Any, mode: str, scope: str
+    ) -> list[Item]:
+        """Return what there is to be reduced: the numbers, with what their windows hold."""
+        rules, items = _by_name(custom_cfg), []
+        for name, value in scalars.items():
+            if not isinstance(value, Real | np.bool_):
+                continue
+            source = self._source_of(name, rules, hub, f'{mode}/')
+            if source is None:
+                items.append(Item(scope + name, self._how(name, 'current'), value))
+                continue
+            nans = source.nan_count() if math.isnan(value) else 0
+            how = self._how(source.name, source.method)
+            items.append(Item(scope + name, how, value, source.weight(), nans, source.size))
+        return items
+
+    def _how(self, name: str, method: str) -> str:
+        assert self._reduction is not None
+        how = self._reduction.how
+        if name.endswith('lr'):
+            return 'first'
+        if how in ('mean', 'sum') and method in ('min', 'max'):
+            return method
+        return 'mean' if how == 'sum' and name.endswith('time') else how
+
+    def _of_all_ranks(
+        self, own: dict[str, Any], reduced: Mapping[str, Reduced], scope: str, as_text: bool = False
+    ) -> dict[str, Any]:
+        """Return what is to be shown or recorded: what all ranks have, and what is no number of this rank."""
+        values: dict[str, Any] = {}
+        for full_name, item in reduced.items():
+            if not full_name.startswith(scope):
+                continue
+            name = full_name[len(scope) :]
+            values[name] = self._as_text(name, item) if as_text else item.value
+            if self.slowest_rank and name.endswith('time') and not as_text:
+                values |= {f'{name}_max': item.most, f'{name}_max_rank': item.slowest}
+        return values | {name: value for name, value in own.items() if name not in values}
+
+    def _as_text(self, name: str, item: Reduced) -> Any:
+        if name.endswith('time'):
+            if not self.slowest_rank:
+                return item.value
+            digits = self.num_digits
+            return _Verbatim(f'{item.value:.{digits}f} (max {item.most:.{digits}f} @ r{item.slowest})')
+        if self.nan_counts and item.nans and not name.endswith('lr') and math.isnan(item.value):
+            return f'nan {item.nans}/{item.entries}'
+        return item.value
 
     def _report_lost(self, replays: list[tuple[Any, int]]) -> None:
         """Warn of replays of CUDA graphs whose values were overwritten since the last line."""
@@ -377,6 +516,11 @@ class _Rules(dict[str, 'tuple[str, bool] | None']):
         return rule
 
 
+def _check_mode(mode: str) -> None:
+    if mode not in _SHOWN:
+        raise ArgumentError(f'mode must be one of {", ".join(_SHOWN)}, got {mode!r}')
+
+
 def _check_window(window: Any, named: tuple[str, ...], what: str, *names: str) -> None:
     if window is None or (isinstance(window, int) and window >= 1) or window in named:
         return
@@ -413,6 +557,26 @@ def _has_interval(rules: list[dict[str, Any]]) -> bool:
 def _is_built(loop: Any) -> bool:
     """Whether a runner has a loop, not only the configuration of one."""
     return loop is not None and not isinstance(loop, dict)
+
+
+class _Verbatim(str):
+    """Text that stays as it is in the place of a number."""
+
+    __slots__ = ()
+
+    def __format__(self, _: str) -> str:
+        return str(self)
+
+
+def _by_name(custom_cfg: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {cfg.get('log_name', cfg['data_src']): cfg for cfg in custom_cfg}
+
+
+def _take_times(scalars: dict[str, Any], mode: str) -> dict[str, Any]:
+    """Remove the times of an epoch, and return them."""
+    names = [f'{key}{end}' for key in ('time', 'data_time') for end in ('', '_max', '_max_rank')]
+    wanted = {*names, *(f'{mode}/{name}' for name in names)}
+    return {key: scalars.pop(key) for key in list(scalars) if key in wanted}
 
 
 def _on_own_lines(value: Any) -> Any:

@@ -76,10 +76,17 @@ class LoopLogger:
         progress: Whether a terminal shows a bar below the lines for each loop that runs, with what has landed
             of a few values; or the names of those to show, such as ``('lr', 'loss')``. It needs the package
             ``rich``. Without, and where the output is no terminal, there are the lines alone.
+        reduce: As in :class:`LogProcessor`, as are the next three. Every rank must run the same passes, and
+            leave them at the same iteration. With ``lines='deferred'``, the collective of a line begins two
+            iterations after it and is finished a third later, or at the end of the epoch.
+        strict: Whether ranks with different keys are an error.
+        slowest_rank: Whether times show the slowest rank.
+        group: The process group to use.
 
     Raises:
         ArgumentError: Not exactly one of ``max_epochs`` and ``max_iters``, a number less than 1, ``lines``,
-            ``on_nan`` or ``log_level`` is none of the above, or the launcher's rank is not a number.
+            ``on_nan`` or ``log_level`` is none of the above, or the launcher's rank is not a number; or as
+            :class:`LogProcessor`.
         OSError: ``work_dir`` cannot be written.
         Exception: What a sink raises that cannot open what it writes to.
 
@@ -121,6 +128,10 @@ class LoopLogger:
         all_ranks: bool = False,
         sinks: Sequence[Sink] = (),
         progress: bool | Sequence[str] = False,
+        reduce: str | None = None,
+        strict: bool = False,
+        slowest_rank: bool = False,
+        group: Any = None,
     ) -> None:
         if (max_epochs is None) == (max_iters is None):
             raise ArgumentError(
@@ -137,7 +148,14 @@ class LoopLogger:
         self.iter = 0
         self.epoch = 0
         self.log_processor = log_processor or LogProcessor(
-            window_size, by_epoch=max_epochs is not None, custom_cfg=custom_cfg, nan_counts=on_nan != 'show'
+            window_size,
+            by_epoch=max_epochs is not None,
+            custom_cfg=custom_cfg,
+            nan_counts=on_nan != 'show',
+            reduce=reduce,
+            strict=strict,
+            slowest_rank=slowest_rank,
+            group=group,
         )
         if not isinstance(self.log_processor, LogProcessor):
             raise ArgumentTypeError(f'log_processor must be a LogProcessor, got {log_processor!r}')
@@ -451,13 +469,17 @@ class LoopLogger:
         yield from self._run(EvaluationPass(self, loop), batches)
 
     def _write_line(self, runner: Any, batch_idx: int, mode: str, step: int | None = None) -> None:
-        if self._is_silent:
+        if not self._makes_lines():
             return
-        write = partial(self._writer.write, mode=mode, step=step)
+        write = _discard if self._is_silent else partial(self._writer.write, mode=mode, step=step)
         if self._lines is None:
             write(*self.log_processor.get_log_after_iter(runner, batch_idx, mode))
         else:
             self._lines.after_iter(runner, batch_idx, mode, partial(write, created=time.time()))
+
+    def _makes_lines(self) -> bool:
+        """Whether this process has lines: its own, or those of all ranks, which each takes part in."""
+        return not self._is_silent or self.log_processor._reduction is not None
 
     def _look_for_nans(self, mode: str, iteration: int) -> None:
         if self._nan_watch is not None:
@@ -470,6 +492,10 @@ def _close(lines: DeferredLines | None, writer: LineWriter, progress: ProgressDi
     if lines is not None:
         lines.flush_at_exit()
     writer.sinks.close()
+
+
+def _discard(*_: Any, **__: Any) -> None:
+    """Write a line nowhere."""
 
 
 def _check_one_of(name: str, value: str, known: tuple[str, ...]) -> None:

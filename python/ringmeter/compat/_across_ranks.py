@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 import zlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .._errors import ArgumentError
+from .._ranks import device_of, initialised_torch
 
 if TYPE_CHECKING:
     from .smoothed_value import SmoothedValue
 
-# Where each backend's tensors must be; others take them from the CPU.
-_DEVICES = {'nccl': 'cuda', 'xccl': 'xpu', 'hccl': 'npu'}
 _NUMBERS_AT_ONCE = 2 * 64
-
-
-def initialised_torch() -> Any:
-    """Return torch when its ranks can talk to each other, else None."""
-    torch = sys.modules.get('torch')
-    if torch is None or not torch.distributed.is_available() or not torch.distributed.is_initialized():
-        return None
-    return torch
 
 
 def add_up(meters: Mapping[str, SmoothedValue]) -> None:
@@ -54,7 +44,7 @@ def _sums(torch: Any, names: list[str], numbers: list[float]) -> list[float]:
     names get an error from the first and do not wait for each other.
     """
     check = zlib.crc32(repr(names).encode())
-    device = _DEVICES.get(torch.distributed.get_backend(), 'cpu')
+    device = device_of(torch)
     sums: list[float] = []
     for start in range(0, max(len(numbers), 1), _NUMBERS_AT_ONCE):
         block = numbers[start : start + _NUMBERS_AT_ONCE]

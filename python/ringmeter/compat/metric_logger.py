@@ -13,8 +13,9 @@ from .. import _core
 from .._errors import ArgumentError, ScalarError
 from .._landing import HubAt, LandingQueue
 from .._outputs import JsonLines
+from .._ranks import initialised_torch
 from ..message_hub import MessageHub
-from ._across_ranks import add_up, initialised_torch
+from ._across_ranks import add_up
 from ._meters import Meters
 from ._progress import VARIANTS, Progress, at_least_1, max_memory, number_of_iterations
 from .smoothed_value import SmoothedValue

@@ -15,14 +15,17 @@ from mmengine.hooks import Hook, LoggerHook
 import ringmeter
 from ringmeter import _core
 
-from ..._landing import HubAt, LandingQueue
+from ..._landing import LATE_ERRORS, HubAt, LandingQueue, warn_left_out
 from ..._loop import View
 from ..._outputs import info_as_of
+from ..._ranks import KeysDifferError, Line, StepQueue
 from ._hooks import loop_of
 
 Method = Callable[..., None]
 
-_queues: WeakKeyDictionary[ringmeter.MessageHub, LandingQueue] = WeakKeyDictionary()  # of each Runner's
+Queue = LandingQueue | StepQueue
+
+_queues: WeakKeyDictionary[ringmeter.MessageHub, Queue] = WeakKeyDictionary()  # of each Runner's
 _own_rules: dict[type, bool] = {}  # by class of hooks
 _RULES = ('every_n_inner_iters', 'every_n_train_iters', 'end_of_epoch')
 
@@ -71,12 +74,16 @@ def _flush_at_exit() -> None:
 atexit.register(_flush_at_exit)
 
 
-def _queue_of(runner: Any) -> LandingQueue | None:
+def _queue_of(runner: Any) -> Queue | None:
     """Return what waits for the values of a hub, if that is ours."""
     hub = runner.message_hub
     if not isinstance(hub, ringmeter.MessageHub):
         return None
-    return _queues.setdefault(hub, LandingQueue())
+    queue = _queues.get(hub)
+    if queue is None:
+        reduction = getattr(runner.log_processor, '_reduction', None)
+        queue = _queues[hub] = LandingQueue() if reduction is None else StepQueue(reduction)
+    return queue
 
 
 def _defer(write: Method, mode: str) -> Method:
@@ -92,11 +99,14 @@ def _defer(write: Method, mode: str) -> Method:
         if queue is None or not isinstance(runner.log_processor, ringmeter.LogProcessor):
             write(self, runner, batch_idx, data_batch, outputs)  # mmengine's cannot tell how things stood
             return
-        if not _core.has_captures(runner.message_hub.log_scalars) and queue.is_clear():
+        line = Line(mode, runner.log_processor._done(runner, batch_idx, mode))
+        if isinstance(queue, StepQueue):
+            queue.add(str(line), partial(_write_reduced, line, self, write, _as_it_is(runner), batch_idx))
+        elif not _core.has_captures(runner.message_hub.log_scalars) and queue.is_clear():
             write(self, runner, batch_idx, data_batch, outputs)
             return
-        what = f'the line of iteration {batch_idx + 1} of {mode}'
-        queue.add(what, partial(_write_later, self, write, _as_it_is(runner), batch_idx))
+        else:
+            queue.add(str(line), partial(_write_later, self, write, _as_it_is(runner), batch_idx))
         if mode == 'train' and self.end_of_epoch(runner.train_dataloader, batch_idx):
             queue.flush()
 
@@ -136,6 +146,19 @@ def _as_it_is(runner: Any) -> View:
 def _write_later(hook: LoggerHook, write: Method, runner: Any, batch_idx: int) -> None:
     runner.message_hub.settle()
     write(hook, runner, batch_idx)
+
+
+def _write_reduced(
+    line: Line, hook: LoggerHook, write: Method, runner: Any, batch_idx: int, has_landed: bool
+) -> None:
+    """Write a line with its collective, which this rank takes part in also when it has no values."""
+    try:
+        _write_later(hook, write, runner, batch_idx)
+    except KeysDifferError:
+        raise
+    except LATE_ERRORS as error:
+        if has_landed:  # it has been said otherwise
+            warn_left_out(str(line), error)
 
 
 class _LoggerAt:

@@ -1,0 +1,73 @@
+"""One collective: every rank's bytes to every rank."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+
+from ._payload import Bytes
+
+# Where each backend's tensors must be; others take them from the CPU.
+_DEVICES = {'nccl': 'cuda', 'xccl': 'xpu', 'hccl': 'npu'}
+_INTO_TENSOR = ('nccl', 'gloo')  # backends that take the result as one tensor, whatever the torch
+
+
+def initialised_torch() -> Any:
+    """Return torch when its ranks can talk to each other, else None."""
+    torch = sys.modules.get('torch')
+    if torch is None or not torch.distributed.is_available() or not torch.distributed.is_initialized():
+        return None
+    return torch
+
+
+def device_of(torch: Any, group: Any = None) -> str:
+    """Return the kind of device that a group's backend takes tensors from."""
+    return _DEVICES.get(torch.distributed.get_backend(group), 'cpu')
+
+
+class Gathering:
+    """The collective, under way.
+
+    On CUDA it has a stream of its own: it waits for the other ranks, and not for the work of this one.
+
+    Args:
+        torch: Torch, with an initialised process group.
+        group: Who takes part.
+        payload: This rank's bytes.
+        size: How many bytes every rank sends. Those beyond stay behind.
+    """
+
+    def __init__(self, torch: Any, group: Any, payload: bytes, size: int) -> None:
+        device = device_of(torch, group)
+        self._torch, self._stream = torch, torch.cuda.Stream() if device == 'cuda' else None
+        self._world_size = torch.distributed.get_world_size(group)
+        own = np.zeros(size, dtype=np.uint8)
+        own[: len(payload)] = np.frombuffer(payload[:size], dtype=np.uint8)
+        with self._on_stream():
+            self._own = torch.from_numpy(own).to(device)
+            self._all = torch.empty(self._world_size * size, dtype=torch.uint8, device=device)
+            self._work = self._start(torch.distributed, group)
+
+    def wait(self) -> Bytes:
+        """Return what the ranks sent: a row each.
+
+        Raises:
+            RuntimeError: A rank is dead, or did not come in time.
+        """
+        with self._on_stream():
+            self._work.wait()
+            received: Bytes = self._all.cpu().numpy()
+        return received.reshape(self._world_size, -1)
+
+    def _start(self, distributed: Any, group: Any) -> Any:
+        if distributed.get_backend(group) in _INTO_TENSOR:
+            gather = getattr(distributed, 'all_gather_single', None) or distributed.all_gather_into_tensor
+            return gather(self._all, self._own, group=group, async_op=True)
+        parts = list(self._all.chunk(self._world_size))
+        return distributed.all_gather(parts, self._own, group=group, async_op=True)
+
+    def _on_stream(self) -> AbstractContextManager[Any]:
+        return nullcontext() if self._stream is None else self._torch.cuda.stream(self._stream)

@@ -1,0 +1,195 @@
+"""Lines of all ranks, of one collective each."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+from weakref import WeakSet
+
+from .._errors import ArgumentError, ArgumentTypeError
+from .._rank import current_rank
+from ._combine import Reduced, combine
+from ._gather import Gathering, initialised_torch
+from ._items import HOWS, SHOWN, Item, Line
+from ._payload import Field, Schema, Table, pack, size_without_names
+
+_logger = logging.getLogger('ringmeter')
+
+_FIRST_SIZE = 16384  # bytes, of the first line: enough for 200 keys, whatever they are
+_SLACK = 512  # beyond what the largest line so far took: for some new keys with their names
+_ROUNDED_TO = 64
+_MOST_SCHEMAS = 1024  # besides one for each rank
+_MOST_NAMED = 10  # keys in an error
+
+_failed: WeakSet[Any] = WeakSet()  # groups of this process that are not used any more
+
+
+class KeysDifferError(ArgumentError):
+    """The ranks have different keys, and it was asked for that they have the same."""
+
+
+class Draft(NamedTuple):
+    """A line of one rank, to be completed with what all ranks say."""
+
+    items: list[Item]
+    complete: Callable[[dict[str, Reduced]], tuple[dict[str, Any], str]]
+
+
+class Reduction:
+    """Reduces the numbers of lines over the ranks of a process group.
+
+    Every rank must have the same lines, in the same order. How many bytes they send follows from what all of
+    them have seen: a collective more is needed only where a line comes with so many new keys that they do not
+    fit.
+
+    Args:
+        how: ``'mean'``, ``'sum'``, ``'min'`` or ``'max'``.
+        strict: Whether all ranks must have the same keys.
+        group: Who takes part; None: everyone.
+
+    Raises:
+        ArgumentError: ``how`` is none of these.
+        ArgumentTypeError: ``group`` is no process group, or this rank is not in it.
+    """
+
+    def __init__(self, how: str, strict: bool = False, group: Any = None) -> None:
+        if how not in HOWS[:4]:
+            raise ArgumentError(f'reduce must be None or one of {", ".join(HOWS[:4])}, got {how!r}')
+        if group is not None and not (hasattr(group, 'size') and hasattr(group, 'rank')):
+            raise ArgumentTypeError(f'group must be a process group that this rank is in, got {group!r}')
+        self.how = how
+        self._strict = strict
+        self._group = group
+        self._used: Any = None  # the group that the following is about
+        self._known: dict[int, Schema] = {}  # the same on all ranks, as is the size
+        self._size = _FIRST_SIZE
+        self._largest = 0
+        self._is_off = False
+
+    def run(self, line: Line, make: Callable[[], Draft]) -> tuple[dict[str, Any], str]:
+        """Return the record and the text of a line, at once.
+
+        Raises:
+            KeysDifferError: With ``strict``, on all ranks.
+            Exception: The line cannot be made here. The others have it without this rank.
+        """
+        try:
+            draft = make()
+        except Exception:
+            self.start(line, None)()
+            raise
+        return draft.complete(self.start(line, draft.items)())
+
+    def start(self, line: Line, items: Sequence[Item] | None) -> Callable[[], dict[str, Reduced]]:
+        """Begin with a line: None where its values are not to be had. Return what waits for the others.
+
+        That gives this rank's own numbers where there is nobody else, and when the collective fails, which is
+        reported once. It must be called before the next line begins.
+        """
+        torch, group = self._find_group()
+        if group is None:
+            return lambda: _own(items)
+        payload = pack(line, items, self._known)
+        try:
+            gathering = Gathering(torch, group, payload, self._size)
+        except RuntimeError as error:
+            self._fail(torch, group, line, error)
+            return lambda: _own(items)
+
+        def finish() -> dict[str, Reduced]:
+            try:
+                table = self._receive(torch, group, gathering, payload)
+            except RuntimeError as error:
+                self._fail(torch, group, line, error)
+                return _own(items)
+            ranks = torch.distributed.get_process_group_ranks(group)
+            for rank, other in zip(ranks, table.lines(), strict=True):
+                if other != line:
+                    self._fail(torch, group, line, f'rank {rank} is at {other}')
+                    return _own(items)
+            return self._reduce(line, table, ranks)
+
+        return finish
+
+    @contextmanager
+    def switched_off(self) -> Iterator[None]:
+        """Meanwhile, lines have this rank's own numbers: for when others cannot be expected to take part."""
+        before, self._is_off = self._is_off, True
+        try:
+            yield
+        finally:
+            self._is_off = before
+
+    def _find_group(self) -> tuple[Any, Any]:
+        torch = initialised_torch()
+        if torch is None or self._is_off:
+            return torch, None
+        group = torch.distributed.group.WORLD if self._group is None else self._group
+        if torch.distributed.get_world_size(group) < 2 or group in _failed:
+            return torch, None
+        if group is not self._used:
+            self._used, self._known = group, {}
+            self._size, self._largest = _FIRST_SIZE, 0
+        return torch, group
+
+    def _receive(self, torch: Any, group: Any, gathering: Gathering, payload: bytes) -> Table:
+        """Return what all ranks sent; where it did not fit, they send it again, all of them."""
+        table = Table(gathering.wait())
+        if table.size > self._size:
+            table = Table(Gathering(torch, group, payload, _rounded(table.size)).wait())
+        return table
+
+    def _reduce(self, line: Line, table: Table, ranks: list[int]) -> dict[str, Reduced]:
+        self._known.update(table.new_schemas())
+        fields, numbers, present = table.read(self._known)
+        while len(self._known) > _MOST_SCHEMAS + len(ranks):
+            del self._known[next(iter(self._known))]
+        self._largest = max(self._largest, size_without_names(table.items))
+        self._size = _rounded(self._largest + _SLACK)
+        if self._strict:
+            _check_same(line, fields, present | ~table.has_values()[:, None], ranks)
+        return combine(fields, numbers, present, ranks)
+
+    def _fail(self, torch: Any, group: Any, line: Line, problem: object) -> None:
+        _failed.add(group)
+        size = torch.distributed.get_world_size(group)
+        reason = str(problem).split('\n', maxsplit=1)[0]
+        _logger.error(
+            '%s: reducing over %d ranks failed: %s. From here on, lines show the values of this rank alone',
+            line,
+            size,
+            reason,
+        )
+
+
+def _rounded(size: int) -> int:
+    return -(-size // _ROUNDED_TO) * _ROUNDED_TO
+
+
+def _own(items: Sequence[Item] | None) -> dict[str, Reduced]:
+    rank = current_rank().number
+    return {
+        item.name: Reduced(item.value, item.nans, item.entries, float(item.value), rank)
+        for item in items or ()
+    }
+
+
+def _check_same(line: Line, fields: list[Field], present: Any, ranks: list[int]) -> None:
+    missing = [
+        f'{field.name.removeprefix(SHOWN)!r} is not on rank {_listed(ranks, present[:, column])}'
+        for column, field in enumerate(fields)
+        if field.name.startswith(SHOWN) and not present[:, column].all()
+    ]
+    if missing:
+        more = f'; and {len(missing) - _MOST_NAMED} more' if len(missing) > _MOST_NAMED else ''
+        raise KeysDifferError(
+            f'{line}: all ranks must show the same keys, but {"; ".join(missing[:_MOST_NAMED])}{more}'
+        )
+
+
+def _listed(ranks: list[int], has_it: Any) -> str:
+    without = [str(rank) for rank, has in zip(ranks, has_it, strict=True) if not has]
+    more = f' and {len(without) - _MOST_NAMED} more' if len(without) > _MOST_NAMED else ''
+    return ', '.join(without[:_MOST_NAMED]) + more

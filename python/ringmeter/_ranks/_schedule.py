@@ -1,0 +1,93 @@
+"""Doing things at the same step on every rank."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable
+
+from .. import _core
+from .._errors import DeviceError
+from .._landing import warn_left_out
+from ._reduction import Reduction
+
+_STEPS = 2  # after which a line begins: its values have landed by then, as a rule
+
+Finish = Callable[[], None]
+Start = Callable[[bool], 'Finish | None']
+
+
+class StepQueue:
+    """What takes a collective, put off: it begins two steps later, and is finished a step after that.
+
+    When values land differs from rank to rank, and ranks that began with a line when its values are there
+    would begin at different places among the collectives of the training. So this waits for the values, if
+    need be, at a step that is the same everywhere.
+
+    Args:
+        reduction: Whose collectives they are.
+    """
+
+    def __init__(self, reduction: Reduction) -> None:
+        self._reduction = reduction
+        self._step = 0
+        self._waiting: deque[tuple[int, tuple[int, ...], str, Start]] = deque()
+        self._finish: Finish | None = None  # of the one that has begun
+
+    def add(self, what: str, start: Start) -> None:
+        """Call ``start(has_landed)`` two steps from now, and what it returns one step later.
+
+        ``has_landed`` is False, and there is a warning, when what has been recorded so far cannot land.
+        """
+        self._waiting.append((self._step + _STEPS, _core.mark(), what, start))
+
+    def run_landed(self) -> None:
+        """A step is over, on every rank: do what is due."""
+        self._step += 1
+        self._finish_begun()
+        while self._waiting and self._waiting[0][0] <= self._step:
+            self._begin()
+
+    def flush(self) -> None:
+        """Do all of it, in order.
+
+        Where an exception is being handled, the other ranks may be elsewhere: then without them.
+        """
+        if sys.exc_info()[1] is None:
+            self._do_all()
+        else:
+            with self._reduction.switched_off():
+                self._do_all()
+
+    def flush_at_exit(self) -> None:
+        """The same without the other ranks, waiting no longer than two seconds for values."""
+        timeout = _core.get_wait_timeout()
+        _core.set_wait_timeout(min(2.0, timeout))
+        try:
+            with self._reduction.switched_off():
+                self._do_all()
+        finally:
+            _core.set_wait_timeout(timeout)
+
+    def _do_all(self) -> None:
+        while self._finish is not None or self._waiting:
+            self._finish_begun()
+            if self._waiting:
+                self._begin()
+
+    def _begin(self) -> None:
+        self._finish_begun()
+        _, mark, what, start = self._waiting.popleft()
+        problem: object = 'its values did not land in time'
+        try:
+            has_landed = _core.wait_for(mark)
+        except DeviceError as error:
+            has_landed, problem = False, error
+        if not has_landed:
+            warn_left_out(what, problem)
+        self._finish = start(has_landed)
+
+    def _finish_begun(self) -> None:
+        finish, self._finish = self._finish, None
+        if finish is not None:
+            finish()

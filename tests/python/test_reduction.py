@@ -1,0 +1,271 @@
+"""Lines of all ranks: four processes under torchrun, which do what is in reduction_ranks.py."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ringmeter as rm
+
+pytest.importorskip('torch')
+HERE = Path(__file__).parent
+
+
+def run_ranks(script, folder, *arguments, fails=False):
+    """Run a script in four processes, and return what each wrote into the folder."""
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '4']
+    done = subprocess.run(
+        [*command, str(HERE / script), str(folder), *arguments],
+        env=os.environ | {'OMP_NUM_THREADS': '1', 'GLOO_SOCKET_IFNAME': 'lo'},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert (done.returncode != 0) == fails, done.stdout + done.stderr
+    return {int(file.stem): json.loads(file.read_text()) for file in folder.glob('?.json')}
+
+
+@pytest.fixture(scope='module')
+def ranks(tmp_path_factory):
+    return run_ranks('reduction_ranks.py', tmp_path_factory.mktemp('ranks'))
+
+
+# The entries of each rank: as many values as counts.
+LOSSES = [[rank + i + 0.25 for i in range(4 + rank)] for rank in range(4)]
+COUNTS = [[rank + 1] * (4 + rank) for rank in range(4)]
+MEANS = [np.sum(values) / np.sum(counts) for values, counts in zip(LOSSES, COUNTS, strict=True)]
+WEIGHTS = [np.sum(counts) for counts in COUNTS]
+
+
+@pytest.mark.parametrize(
+    ('how', 'loss', 'most', 'least', 'time', 'boxes'),
+    [
+        ('mean', np.average(MEANS, weights=WEIGHTS), 9.25, 1.25, 0.25, 4.5),
+        ('sum', np.sum(MEANS), 9.25, 1.25, 0.25, 18),
+        ('min', np.min(MEANS), 3.25, 1.25, 0.1, 3),
+        ('max', np.max(MEANS), 9.25, 7.25, 0.4, 6),
+    ],
+)
+def test_line_has_the_numbers_of_all_ranks(ranks, how, loss, most, least, time, boxes):
+    results = [ranks[rank]['reductions'][how] for rank in range(4)]
+    assert all(result == results[0] for result in results)
+    tag = results[0]['tag']
+    assert tag['loss'] == pytest.approx(loss, rel=1e-14)
+    assert (tag['loss_max'], tag['loss_min']) == (most, least)
+    assert tag['time'] == pytest.approx(time, rel=1e-14)
+    assert (tag['boxes'], tag['lr'], tag['iter']) == (boxes, 0.1, 1)
+    shown = f'boxes: {boxes:.4f}' if how == 'mean' else f'boxes: {boxes}  '
+    assert shown in results[0]['line']
+    assert results[0]['calls'] == 1
+
+
+def test_mean_of_medians_is_weighted(ranks):
+    medians = [np.median(values[-3:]) for values in LOSSES]
+    weights = [np.sum(counts[-3:]) for counts in COUNTS]
+    expected = np.average(medians, weights=weights)
+    assert ranks[2]['reductions']['mean']['tag']['loss_median'] == pytest.approx(expected, rel=1e-14)
+
+
+def test_default_is_each_ranks_own_without_a_collective(ranks):
+    for rank in range(4):
+        own = ranks[rank]['reductions']['None']
+        assert own['tag']['loss'] == pytest.approx(MEANS[rank], rel=1e-14)
+        assert own['calls'] == 0
+
+
+@pytest.mark.parametrize('keys', [1, 8, 200])
+def test_line_takes_one_collective_whatever_the_number_of_keys(ranks, keys):
+    for rank in range(4):
+        assert ranks[rank]['keys'][str(keys)] == [[1, keys + 0.5 + step / 2] for step in range(3)]
+
+
+def test_only_many_new_keys_take_one_more(ranks):
+    assert [calls for calls, *_ in ranks[0]['new keys']] == [1, 1, 1, 1, 2, 1, 2, 1]
+    assert [keys for _, keys, _ in ranks[0]['new keys']] == [4, 4, 7, 7, 107, 107, 407, 407]
+    assert all(ranks[rank]['new keys'] == ranks[0]['new keys'] for rank in range(4))
+    assert '6_299: 302.0000' in ranks[0]['new keys'][-1][-1]  # which rank 3 alone has
+
+
+@pytest.mark.parametrize('lines', ['now', 'deferred'])
+def test_loop_logger_writes_the_same_lines_on_all_ranks(ranks, lines):
+    results = [ranks[rank][lines] for rank in range(4)]
+    assert results[2]['lines'] == results[0]['lines']
+    own_loader = [re.sub(r'/3\]', '/2]', line).replace('[3/2]', '[2/2]') for line in results[1]['lines']]
+    assert own_loader == results[0]['lines']  # the header counts this rank's batches
+    assert all(result['records'] == results[0]['records'] for result in results[:3])
+    assert results[3]['lines'] == []  # silent, and yet the others have its numbers
+    shown = [re.sub(r'eta.*?data_time: .*?\)  |  data_time.*', '', line) for line in results[0]['lines']]
+    assert shown == [
+        'INFO Epoch(train) [1][2/7]    loss: 2.0000',
+        'INFO Epoch(train) [1][4/7]    loss: 4.0000',
+        'INFO Epoch(train) [1][6/7]    loss: 6.0000',
+        'INFO Epoch(val) [1][2/2]    ',
+        'INFO Epoch(val) [1][2/2]    accuracy: 0.8000',
+        'INFO Epoch(train) [2][2/7]    loss: 10.5000',
+        'INFO Epoch(train) [2][4/7]    loss: 14.0000',
+        'INFO Epoch(train) [2][6/7]    loss: 16.0000',
+        'INFO Epoch(val) [2][2/2]    ',
+        'INFO Epoch(val) [2][2/2]    accuracy: 0.8000',
+    ]
+    record = json.loads(results[0]['records'][0])
+    line = results[0]['lines'][0]
+    assert f'time: {record["time"]:.4f} (max {record["time_max"]:.4f} @ r{record["time_max_rank"]})' in line
+    assert record['time'] <= record['time_max'] < 10
+
+
+def test_deferred_collective_comes_two_iterations_later_on_every_rank(ranks):
+    # Of seven iterations, of which each has one collective of its own, the second, fourth and sixth have lines.
+    assert ranks[0]['now']['counts'][:7] == [1, 3 - 1, 4, 5, 7, 8, 10]
+    assert ranks[0]['deferred']['counts'][:7] == [1, 2, 3, 5, 6, 8, 9]
+    for rank in range(4):
+        for lines in ('now', 'deferred'):
+            assert ranks[rank][lines]['counts'] == ranks[0][lines]['counts']
+            assert ranks[rank][lines]['all'] == 14 + 10
+
+
+def test_nans_of_all_ranks_are_counted(ranks):
+    odd = ranks[1]['odd']
+    assert odd['nan']['line'].endswith('loss: nan 4/20')
+    assert odd['one nan']['line'].endswith('loss: nan 1/4')
+    assert math.isnan(odd['one nan']['tag']['loss'])
+    assert odd['inf']['line'].endswith('loss: inf')
+
+
+def test_ranks_with_other_keys_get_the_union(ranks):
+    for rank in range(4):
+        union = ranks[rank]['odd']['union']
+        assert list(union['tag']) == ['both', 'only_0_loss', 'only_1_loss', 'epoch', 'iter']
+        assert union['tag']['both'] == 1.5
+        assert union['tag']['only_0_loss'] == np.average([0 / 1, 2 / 3], weights=[1, 3])
+        assert union['tag']['only_1_loss'] == pytest.approx(np.average([1 / 2, 3 / 4], weights=[2, 4]))
+
+
+def test_strict_is_the_same_error_on_every_rank(ranks):
+    for rank in range(4):
+        odd = ranks[rank]['odd']
+        assert odd['strict'] == {
+            'error': 'the line of iteration 5 of train: all ranks must show the same keys, but '
+            "'only_0' is not on rank 1, 3; 'only_1' is not on rank 0, 2",
+            'calls': 1,
+        }
+        assert odd['strict and same']['tag']['both'] == 1.5
+        assert odd['order']['tag'] == {'b': 6, 'a': 6, 'epoch': 1, 'iter': 1}
+
+
+def test_slowest_rank_is_named(ranks):
+    slowest = ranks[3]['odd']['slowest']
+    assert 'time: 0.2500 (max 0.4000 @ r0)  data_time: 0.0100 (max 0.0100 @ r0)' in slowest['line']
+    assert (slowest['tag']['time_max'], slowest['tag']['time_max_rank']) == (0.4, 0)
+
+
+def test_group_reduces_over_its_own_ranks(ranks):
+    for rank in (1, 3):
+        group = ranks[rank]['odd']['group']
+        assert group['tag']['loss'] == pytest.approx(np.average(MEANS[1::2], weights=WEIGHTS[1::2]))
+        assert 'time: 0.3000 (max 0.4000 @ r3)' in group['line']
+    assert ranks[0]['odd']['group'].startswith('group must be a process group that this rank is in')
+
+
+def test_odd_windows_and_names(ranks):
+    odd = ranks[0]['odd']
+    assert odd['no weight']['tag']['loss'] == 2.0
+    assert odd['unicode']['tag']['größe loss\n'] == 1.5
+    assert odd['empty']['calls'] == 1
+    assert odd['by interval']['tag']['loss'] == pytest.approx(np.average(MEANS, weights=WEIGHTS))
+
+
+def test_rank_that_cannot_make_its_line_takes_part(ranks):
+    assert ranks[0]['failing'] == [
+        {'x': 3, 'y': 3, 'epoch': 1, 'iter': 1},
+        {'x': 4, 'y': 4, 'epoch': 1, 'iter': 1},
+    ]
+    assert ranks[1]['failing'] == ['no', {'x': 4, 'y': 4, 'epoch': 1, 'iter': 1}]
+
+
+def test_ranks_at_different_lines_go_on_without_each_other(ranks):
+    for rank in range(4):
+        result = ranks[rank]['misaligned']
+        assert result['lines'] == [[1, 4.0], [1, 1.0], [0, 1.0]]
+        (message,) = result['logged']
+        here = 'iteration 2 of val' if rank == 2 else 'iteration 2 of train'
+        other = (
+            'rank 0 is at the line of iteration 2 of train'
+            if rank == 2
+            else 'rank 2 is at the line of iteration 2 of val'
+        )
+        assert message == (
+            f'ERROR the line of {here}: reducing over 4 ranks failed: {other}. '
+            'From here on, lines show the values of this rank alone'
+        )
+
+
+# ---- faults ----
+
+
+def test_dead_rank_is_an_error_that_names_the_line(tmp_path):
+    ranks = run_ranks('reduction_faults.py', tmp_path)
+    assert sorted(ranks) == [0, 1, 2]
+    for result in ranks.values():
+        assert result['lines'] == [6.0, result['own'], result['own']]
+        assert result['calls'] == [1, 1, 0]
+        (message,) = result['logged']
+        assert message.startswith('ERROR the line of iteration 2 of train: reducing over 4 ranks failed: ')
+        assert result['seconds'] < 60
+
+
+# ---- one process ----
+
+
+@pytest.fixture
+def runner():
+    meter = rm.LoopLogger(max_epochs=1)
+    meter.train_loop = range(25)
+    meter.train_loop = type('Loop', (), {'dataloader': range(25)})()
+    for i in range(3):
+        meter.message_hub.update_scalars({'train/loss': i + 0.5, 'train/boxes': i, 'train/time': 0.5})
+    meter.message_hub.update_info('eta', 60.0)
+    return meter
+
+
+@pytest.mark.parametrize('how', ['mean', 'sum', 'min', 'max'])
+def test_one_process_shows_its_own(runner, how):
+    plain = rm.LogProcessor(nan_counts=True).get_log_after_iter(runner, 2, 'train')
+    assert rm.LogProcessor(nan_counts=True, reduce=how).get_log_after_iter(runner, 2, 'train') == plain
+
+
+@pytest.mark.parametrize(
+    ('options', 'error', 'message'),
+    [
+        (
+            {'reduce': 'median'},
+            rm.ArgumentError,
+            "reduce must be None or one of mean, sum, min, max, got 'median'",
+        ),
+        ({'strict': True}, rm.ArgumentError, 'reduce must be given with strict, slowest_rank or group'),
+        ({'slowest_rank': True}, rm.ArgumentError, 'reduce must be given with'),
+        ({'reduce': 'mean', 'group': 3}, rm.ArgumentTypeError, 'group must be a process group'),
+    ],
+)
+def test_bad_options_are_refused(options, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        rm.LogProcessor(**options)
+    with pytest.raises(error, match=re.escape(message)):
+        rm.LoopLogger(max_epochs=1, **options)
+
+
+def test_nan_counts_of_an_interval_are_those_since_the_last_line(runner):
+    processor = rm.LogProcessor('interval', nan_counts=True)
+    processor.get_log_after_iter(runner, 2, 'train')
+    for value in (math.nan, 1.0):
+        runner.message_hub.update_scalar('train/loss', value)
+    _, line = processor.get_log_after_iter(runner, 4, 'train')
+    assert 'loss: nan 1/2' in line
