@@ -61,9 +61,9 @@ def reductions(rank):
     out = {}
     for how in ('mean', 'sum', 'min', 'max', None):
         out[str(how)] = line_of(f'how {how}', numbers(rank), reduce=how, custom_cfg=[
-            dict(data_src='loss', log_name='loss_max', window_size=3, method_name='max'),
-            dict(data_src='loss', log_name='loss_min', window_size=3, method_name='min'),
-            dict(data_src='loss', log_name='loss_median', window_size=3, method_name='median'),
+            {'data_src': 'loss', 'log_name': 'loss_max', 'window_size': 3, 'method_name': 'max'},
+            {'data_src': 'loss', 'log_name': 'loss_min', 'window_size': 3, 'method_name': 'min'},
+            {'data_src': 'loss', 'log_name': 'loss_median', 'window_size': 3, 'method_name': 'median'},
         ])  # fmt: skip
     return out
 
@@ -117,7 +117,7 @@ def loop(rank, folder, lines):
     logger.addHandler(handler := Lines())
     meter = rm.LoopLogger(
         max_epochs=2, interval=2, lines=lines, logger=logger, work_dir=folder / f'{lines}{rank}', reduce='mean',
-        slowest_rank=True, custom_cfg=[dict(data_src='loss', method_name='mean', window_size='interval')],
+        slowest_rank=True, custom_cfg=[{'data_src': 'loss', 'method_name': 'mean', 'window_size': 'interval'}],
     )  # fmt: skip
     meter._is_silent = rank == 3
     counts, started = [], len(calls)
@@ -176,18 +176,18 @@ def failing_rank(rank):
     """A line that one rank cannot make, and then one that all can."""
     runner = Runner('failing')
     processor = rm.LogProcessor(reduce='sum', custom_cfg=[
-        dict(data_src='x', method_name='only_rank_1_fails', log_name='y'),
+        {'data_src': 'x', 'method_name': 'only_rank_1_fails', 'log_name': 'y'},
     ])  # fmt: skip
     runner.message_hub.update_scalar('train/x', 1.0)
-    out, is_failing = [], True
+    out, failing = [], [True]
 
     def only_rank_1_fails(buffer):
-        if is_failing and rank == 1:
+        if failing[0] and rank == 1:
             raise ZeroDivisionError('no')
         return buffer.current()
 
     rm.HistoryBuffer.register_statistics(only_rank_1_fails)
-    for is_failing in (True, False):
+    for failing[0] in (True, False):
         try:
             out.append(processor.get_log_after_iter(runner, 0, 'train')[0])
         except ZeroDivisionError as error:

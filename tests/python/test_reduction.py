@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import os
@@ -222,6 +223,38 @@ def test_dead_rank_is_an_error_that_names_the_line(tmp_path):
         assert result['seconds'] < 60
 
 
+# ---- mmengine ----
+
+
+@pytest.fixture(scope='module')
+def runners(tmp_path_factory):
+    pytest.importorskip('mmengine')
+    return run_ranks('reduction_mmengine.py', tmp_path_factory.mktemp('runners'))
+
+
+@pytest.mark.parametrize('lines', ['now', 'deferred'])
+def test_runner_of_mmengine_writes_the_lines_of_all_ranks(runners, lines):
+    seen = [runners[rank][lines]['seen'] for rank in range(4)]
+    assert all(one == seen[0] for one in seen)
+    training = [line for _, _, line in seen[0] if line.startswith('Epoch(train)')]
+    # Rank r has the numbers r, r + 4, r + 8 ...: those of iteration i are from 4i - 4 to 4i - 1.
+    assert [float(line.rsplit('loss: ', 1)[1]) for line in training] == [13.5, 29.5] * 2
+    assert all(calls == 1 for calls, *_ in seen[0])
+    log = runners[0][lines]['log']
+    assert [log.index(line) for _, _, line in seen[0] if line in log] == sorted(
+        log.index(line) for _, _, line in seen[0]
+    )
+    assert '[2][10/10]    mean: 19.5000' in log
+
+
+def test_deferred_lines_of_a_runner_come_two_iterations_later(runners):
+    iterations = {
+        lines: [step for _, step, line in runners[1][lines]['seen'] if line.startswith('Epoch(train)')]
+        for lines in ('now', 'deferred')
+    }
+    assert iterations == {'now': [3, 7, 13, 17], 'deferred': [5, 9, 15, 19]}
+
+
 # ---- one process ----
 
 
@@ -269,3 +302,13 @@ def test_nan_counts_of_an_interval_are_those_since_the_last_line(runner):
         runner.message_hub.update_scalar('train/loss', value)
     _, line = processor.get_log_after_iter(runner, 4, 'train')
     assert 'loss: nan 1/2' in line
+
+
+@pytest.mark.parametrize('framework', ['lightning', 'transformers', 'accelerate'])
+def test_integrations_whose_lines_are_rank_zeros_refuse(framework):
+    pytest.importorskip(framework)
+    module = importlib.import_module(f'ringmeter.integrations.{framework}')
+    make = module.RingmeterTracker if framework == 'accelerate' else module.RingmeterCallback
+    arguments = ('run',) if framework == 'accelerate' else ()
+    with pytest.raises(rm.ArgumentError, match='log_processor must not reduce over ranks with'):
+        make(*arguments, log_processor=rm.LogProcessor(reduce='mean'))

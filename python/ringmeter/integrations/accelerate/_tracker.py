@@ -14,6 +14,7 @@ from accelerate import PartialState, tracking
 from ..._errors import ArgumentTypeError
 from ...loop_logger import LoopLogger
 from .._console import write_above_bars
+from .._own_values import check_no_reduction
 from .._step_outputs import StepOutputs
 from ._steps import Steps
 
@@ -66,6 +67,7 @@ class RingmeterTracker(tracking.GeneralTracker):  # type: ignore[misc]
         self.run_name = run_name
         self._work_dir = None if logging_dir is None else Path(logging_dir) / run_name
         self._meter = _Meter(max_iters=1, **options)  # nobody says how long the run is
+        check_no_reduction(self._meter, 'accelerate')
         self._meter._start_run(None, epoch=0, iters=0, max_epochs=None, max_iters=None)
         self._meter.log_processor.by_epoch = False
         self._is_started = False

@@ -11,6 +11,7 @@ from ..._choices import note_choice
 from ...log_processor import LogProcessor
 from ...loop_logger import LoopLogger
 from .._console import write_above_bars
+from .._own_values import check_no_reduction
 from ._evaluation import Evaluation
 from ._package import pl
 from ._trainer import LoggerSink, folder
@@ -96,6 +97,7 @@ class RingmeterCallback(pl.Callback):
 
     def _reset(self) -> None:
         self.meter = LoopLogger(max_epochs=1, **self._arguments)  # the trainer says later how long it runs
+        check_no_reduction(self.meter, 'Lightning')
         self._training = Training(self.meter, self._by_epoch)
         self._evaluation = Evaluation(self.meter)
         self._folder: Path | None = None  # of the files that are open

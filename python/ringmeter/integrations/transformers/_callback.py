@@ -15,6 +15,7 @@ from ..._choices import note_choice
 from ...log_processor import LogProcessor
 from ...loop_logger import LoopLogger
 from .._console import write_above_bars
+from .._own_values import check_no_reduction
 from ._checkpoint import load_state, save_state
 from ._run import Run
 
@@ -87,6 +88,7 @@ class RingmeterCallback(TrainerCallback):
 
     def _reset(self) -> None:
         self.meter = LoopLogger(max_iters=1, **self._arguments)  # the trainer says later how long it runs
+        check_no_reduction(self.meter, 'Trainer')
         self.meter.log_processor.by_epoch = False
         self._run = Run(self.meter)
         self._is_open = self._has_trained = False

@@ -1,0 +1,166 @@
+"""What a line of all ranks costs: on gloo, at 2 and 4 processes of this machine.
+
+``python benches/ranks.py`` writes ``results/ranks.json``. The contenders take turns in every round, and figures are
+medians of rank 0's times, in microseconds. A barrier before each keeps the ranks' other work out of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+import ringmeter as rm
+from ringmeter._ranks import Item, Line
+from ringmeter._ranks._combine import combine
+from ringmeter._ranks._payload import Table, pack
+
+RESULTS = Path(__file__).parent / 'results' / 'ranks.json'
+KEYS = (1, 8, 200)
+SIZES = (64, 1024, 16384, 262144)  # bytes that each rank sends
+ROUNDS = 301
+JOBS = (64, 1024, 16384)  # ranks whose payloads one process makes a line of
+
+
+class Runner:
+    """As much of one as LogProcessor asks for."""
+
+    def __init__(self, keys: int) -> None:
+        self.message_hub: Any = rm.MessageHub.get_instance(f'{keys} keys')
+        self.iter = self.epoch = 0
+        self.max_iters, self.max_epochs, self.model = 100, 10, None
+        self.train_loop = self._train_loop = self
+        self.dataloader = range(25)
+        for step in range(10):
+            self.message_hub.update_scalars({f'train/loss_{key}': float(step + key) for key in range(keys)})
+
+
+def one_by_one(keys: int) -> None:
+    """The usual way: a tensor, a collective and an item() for each key."""
+    for key in range(keys):
+        value = torch.tensor(float(key))
+        dist.all_reduce(value)
+        value.item()
+
+
+def gathered(size: int) -> Callable[[], object]:
+    own = torch.zeros(size, dtype=torch.uint8)
+    into = torch.empty(size * dist.get_world_size(), dtype=torch.uint8)
+    gather = getattr(dist, 'all_gather_single', None) or dist.all_gather_into_tensor
+    return lambda: gather(into, own)
+
+
+def contenders() -> dict[str, Callable[[], object]]:
+    named: dict[str, Callable[[], object]] = {'one all_reduce': lambda: one_by_one(1)}
+    for size in SIZES:
+        named[f'all_gather of {size} bytes'] = gathered(size)
+    for keys in KEYS:
+        runner = Runner(keys)
+        own, reduced = rm.LogProcessor(), rm.LogProcessor(reduce='mean')
+        named[f'own line of {keys} keys'] = lambda p=own, r=runner: p.get_log_after_iter(r, 4, 'train')  # type: ignore[misc]
+        named[f'reduced line of {keys} keys'] = lambda p=reduced, r=runner: p.get_log_after_iter(
+            r, 4, 'train'
+        )  # type: ignore[misc]
+        named[f'{keys} all_reduces'] = lambda n=keys: one_by_one(n)  # type: ignore[misc]
+        assert reduced.get_log_after_iter(runner, 4, 'train') == own.get_log_after_iter(runner, 4, 'train')
+    return named
+
+
+def measure() -> None:
+    """What each rank does: rank 0 prints the medians."""
+    dist.init_process_group('gloo')
+    torch.set_num_threads(1)
+    named = contenders()
+    times: dict[str, list[float]] = {name: [] for name in named}
+    order = list(named)
+    for _ in range(ROUNDS):
+        for name in order:
+            dist.barrier()
+            start = time.perf_counter()
+            named[name]()
+            times[name].append(1e6 * (time.perf_counter() - start))
+        order.append(order.pop(0))
+    if dist.get_rank() == 0:
+        print('RESULT', json.dumps({name: statistics.median(values) for name, values in times.items()}))
+    dist.destroy_process_group()
+
+
+def unpacking() -> dict[str, dict[str, float]]:
+    """Milliseconds that one rank takes to make numbers of all ranks' payloads, by ranks and keys."""
+    times: dict[str, dict[str, float]] = {}
+    for ranks in JOBS:
+        for keys in (8, 200):
+            payloads = []
+            known: dict[int, Any] = {}
+            for rank in range(4):
+                items = [Item(f'=loss_{key}', 'mean', float(rank), 10.0, 0, 10) for key in range(keys)]
+                line = pack(Line('train', 10), items, known)
+                if not known:
+                    first = np.frombuffer(line, dtype=np.uint8)[None]
+                    known.update(Table(first).new_schemas())
+                    line = pack(Line('train', 10), items, known)
+                payloads.append(np.frombuffer(line, dtype=np.uint8))
+            received = np.tile(np.stack(payloads), (ranks // 4, 1))
+            best = []
+            for _ in range(5):
+                start = time.perf_counter()
+                table = Table(received)
+                assert len(set(table.lines())) == 1
+                reduced = combine(*table.read(known), range(ranks))
+                best.append(1e3 * (time.perf_counter() - start))
+                assert reduced['=loss_0'].value == 1.5
+            times.setdefault(str(ranks), {})[f'{keys} keys'] = statistics.median(best)
+    return times
+
+
+def launch(processes: int) -> dict[str, float]:
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone']
+    done = subprocess.run(
+        [*command, '--nproc-per-node', str(processes), __file__, '--measure'],
+        env=os.environ | {'OMP_NUM_THREADS': '1', 'GLOO_SOCKET_IFNAME': 'lo'},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith('RESULT ')]
+    result: dict[str, float] = json.loads(line.removeprefix('RESULT '))
+    return result
+
+
+def main() -> None:
+    load = os.getloadavg()[0]
+    results = {
+        'machine': {
+            'cpu': platform.processor() or platform.machine(),
+            'cores': os.cpu_count(),
+            'python': platform.python_version(),
+            'torch': torch.__version__,
+            'load before': round(load, 2),
+            'date': time.strftime('%Y-%m-%d'),
+        },
+        'microseconds, by processes': {str(processes): launch(processes) for processes in (2, 4)},
+        'milliseconds to unpack, by ranks': unpacking(),
+    }
+    RESULTS.write_text(json.dumps(results, indent=1) + '\n')
+    print(RESULTS.read_text())
+
+
+if __name__ == '__main__':
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--measure', action='store_true', help='be one of the ranks')
+    if parser.parse_args().measure:
+        measure()
+    else:
+        main()
