@@ -1,4 +1,4 @@
-"""Lines of all ranks: four processes under torchrun, which do what is in reduction_ranks.py."""
+"""Lines of all ranks: four processes under torchrun, which do what is in tests/ranks/reduction.py."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ import pytest
 import ringmeter as rm
 
 pytest.importorskip('torch')
-HERE = Path(__file__).parent
+PROGRAMS = Path(__file__).parents[1] / 'ranks'
 
 
 def run_ranks(script, folder, *arguments, fails=False):
     """Run a script in four processes, and return what each wrote into the folder."""
     command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '4']
     done = subprocess.run(
-        [*command, str(HERE / script), str(folder), *arguments],
+        [*command, str(PROGRAMS / script), str(folder), *arguments],
         env=os.environ | {'OMP_NUM_THREADS': '1', 'GLOO_SOCKET_IFNAME': 'lo'},
         capture_output=True,
         text=True,
@@ -37,7 +37,7 @@ def run_ranks(script, folder, *arguments, fails=False):
 
 @pytest.fixture(scope='module')
 def ranks(tmp_path_factory):
-    return run_ranks('reduction_ranks.py', tmp_path_factory.mktemp('ranks'))
+    return run_ranks('reduction.py', tmp_path_factory.mktemp('ranks'))
 
 
 # The entries of each rank: as many values as counts.

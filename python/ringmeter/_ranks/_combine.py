@@ -20,8 +20,8 @@ class Reduced(NamedTuple):
     value: Any
     nans: int
     entries: int
-    most: float  # of any rank
-    slowest: int  # the rank that has the most
+    most: float  # of any rank, and
+    slowest: int  # which has it: of times only
 
 
 def combine(
@@ -30,29 +30,30 @@ def combine(
     """Return every field, reduced over the ranks that have it. ``ranks`` are their numbers in the job."""
     if not fields:
         return {}
-    values, weights, nans, entries = np.moveaxis(numbers, 2, 0)
+    values, weights, nans, entries = np.ascontiguousarray(np.moveaxis(numbers, 2, 0))
     with np.errstate(all='ignore'):  # infinities and NaNs are data
         results = np.zeros(len(fields))
         for how, function in _FUNCTIONS.items():
             columns = [column for column, field in enumerate(fields) if field.how == how]
             if columns:
                 results[columns] = function(values[:, columns], weights[:, columns], present[:, columns])
-        comparable = np.where(present & ~np.isnan(values), values, -np.inf)
-    slowest = comparable.argmax(axis=0)
-    most = comparable[slowest, np.arange(len(fields))]
-    columns_of_all = zip(
-        fields,
-        results.tolist(),
-        nans.sum(0).tolist(),
-        entries.sum(0).tolist(),
-        most.tolist(),
-        slowest,
-        strict=True,
-    )
-    return {
-        field.name: Reduced(_typed(field, value), int(n), int(size), high, ranks[rank])
-        for field, value, n, size, high, rank in columns_of_all
-    }
+    all_nans, all_entries = nans.sum(0).tolist(), entries.sum(0).tolist()
+    reduced = {}
+    for column, (field, value) in enumerate(zip(fields, results.tolist(), strict=True)):
+        most, slowest = value, ranks[0]
+        if field.name.endswith('time'):
+            most, rank = _largest(values[:, column], present[:, column])
+            slowest = ranks[rank]
+        counts = int(all_nans[column]), int(all_entries[column])
+        reduced[field.name] = Reduced(_typed(field, value), *counts, most, slowest)
+    return reduced
+
+
+def _largest(values: Floats, present: Bools) -> tuple[float, int]:
+    """Return the largest number, and the row that has it. NaNs are none."""
+    comparable = np.where(present & ~np.isnan(values), values, -np.inf)
+    row = int(comparable.argmax())
+    return float(comparable[row]), row
 
 
 def _typed(field: Field, value: float) -> float | int:

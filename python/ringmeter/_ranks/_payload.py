@@ -77,13 +77,19 @@ class Table:
         """Number of items of the rank that has most."""
         return int(self.headers['items'].max())
 
-    def lines(self) -> list[Line]:
-        """Return which line each rank is at."""
-        pairs = zip(self.headers['mode'].tolist(), self.headers['iteration'].tolist(), strict=True)
-        return [Line.of_code(*pair) for pair in pairs]
+    def find_other(self, line: Line) -> tuple[int, Line] | None:
+        """Return the first rank that is at another line, and which; None if there is none."""
+        modes, iterations = self.headers['mode'], self.headers['iteration']
+        others = np.flatnonzero((modes != line.code) | (iterations != line.iteration))
+        if not len(others):
+            return None
+        rank = int(others[0])
+        return rank, Line.of_code(int(modes[rank]), int(iterations[rank]))
 
     def new_schemas(self) -> Iterator[tuple[int, Schema]]:
         """Iterate over what was sent with names, in the order of the ranks."""
+        if not self.headers['names'].any():
+            return
         _, first = np.unique(self.headers['schema'], return_index=True)
         for rank in sorted(first[self.headers['names'][first] > 0].tolist()):
             schema, items, names = (int(self.headers[name][rank]) for name in ('schema', 'items', 'names'))
@@ -93,7 +99,10 @@ class Table:
 
     def read(self, known: dict[int, Schema]) -> tuple[list[Field], NDArray[np.float64], NDArray[np.bool_]]:
         """Return the union of the fields, their numbers by rank and field, and which ranks have which."""
-        has_values = self.headers['items'] != _NOTHING
+        has_values = self.has_values()
+        only = int(self.headers['schema'][0])
+        if (self.headers['schema'] == only).all() and has_values.all():
+            return self._read_same(list(known[only]))
         schemas, first = np.unique(self.headers['schema'], return_index=True)
         schemas = schemas[np.argsort(first)]
         columns: dict[str, int] = {}
@@ -116,6 +125,12 @@ class Table:
             )
             present[np.ix_(rows, own)] = True
         return fields, numbers, present
+
+    def _read_same(self, fields: list[Field]) -> tuple[list[Field], NDArray[np.float64], NDArray[np.bool_]]:
+        """Do it where all ranks have the same."""
+        data = self._received[:, HEADER.itemsize : size_without_names(len(fields))]
+        shape = len(data), len(fields), len(NUMBERS)
+        return fields, np.ascontiguousarray(data).view('<f8').reshape(shape), np.ones(shape[:2], dtype=bool)
 
     def has_values(self) -> NDArray[np.bool_]:
         """Return which ranks could say something."""

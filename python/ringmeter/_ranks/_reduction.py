@@ -63,6 +63,7 @@ class Reduction:
         self._strict = strict
         self._group = group
         self._used: Any = None  # the group that the following is about
+        self._ranks: list[int] = []
         self._known: dict[int, Schema] = {}  # the same on all ranks, as is the size
         self._size = _FIRST_SIZE
         self._largest = 0
@@ -104,11 +105,11 @@ class Reduction:
             except RuntimeError as error:
                 self._fail(torch, group, line, error)
                 return _own(items)
-            ranks = torch.distributed.get_process_group_ranks(group)
-            for rank, other in zip(ranks, table.lines(), strict=True):
-                if other != line:
-                    self._fail(torch, group, line, f'rank {rank} is at {other}')
-                    return _own(items)
+            ranks = self._ranks
+            other = table.find_other(line)
+            if other is not None:
+                self._fail(torch, group, line, f'rank {ranks[other[0]]} is at {other[1]}')
+                return _own(items)
             return self._reduce(line, table, ranks)
 
         return finish
@@ -131,6 +132,7 @@ class Reduction:
             return torch, None
         if group is not self._used:
             self._used, self._known = group, {}
+            self._ranks = torch.distributed.get_process_group_ranks(group)
             self._size, self._largest = _FIRST_SIZE, 0
         return torch, group
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import reduction_ranks as checks
+import reduction as checks
 import torch.distributed as dist
 
 import ringmeter as rm
