@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _core
 from ._choices import note_choice
+from ._errors import ArgumentError
 from ._landing import LATE_ERRORS, HubAt, LandingQueue, warn_left_out
 from ._loop import View
 from ._ranks import Draft, Line, StepQueue
@@ -66,6 +67,8 @@ class DeferredLines:
             write: What to do with them.
         """
         processor = self._log_processor
+        if mode not in ('train', 'val', 'test'):
+            raise ArgumentError(f'mode must be one of train, val, test, got {mode!r}')
         line = Line(mode, processor._done(runner, batch_idx, mode))
         reduces = self._reduction is not None
         make = processor._draft_after_iter if reduces else processor.get_log_after_iter

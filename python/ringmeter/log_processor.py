@@ -112,8 +112,9 @@ class LogProcessor:
             batch_idx: Number of the batch in its loop, from 0.
             mode: ``'train'``, ``'val'`` or ``'test'``.
         """
+        if mode not in _SHOWN:
+            raise ArgumentError(f'mode must be one of {", ".join(_SHOWN)}, got {mode!r}')
         if self._reduction is not None:
-            _check_mode(mode)
             line = Line(mode, self._done(runner, batch_idx, mode))
             return self._reduction.run(line, partial(self._draft_after_iter, runner, batch_idx, mode))
         tag, shown, header, eta, memory, _ = self._collect_after_iter(runner, batch_idx, mode)
@@ -123,7 +124,6 @@ class LogProcessor:
         self, runner: Any, batch_idx: int, mode: str
     ) -> tuple[dict[str, Any], dict[str, Any], str, Any, int | None, list[Item]]:
         """Return the record, what the line shows, its header, the time left, the memory, what to reduce."""
-        _check_mode(mode)
         custom_cfg = self._parse_windows_size(runner, batch_idx, self.custom_cfg) if self.custom_cfg else []
         shown = self._collect_scalars(custom_cfg, runner, mode)
         tag = (
@@ -147,10 +147,10 @@ class LogProcessor:
         if self.by_epoch and mode != 'test':
             epoch = tag['epoch'] = self._get_epoch(runner, mode)
             max_epochs = runner.max_epochs if is_built else None
-        total = (
-            self._get_dataloader_size(runner, mode) if self.by_epoch or mode != 'train' else runner.max_iters
-        )
-        done = self._done(runner, batch_idx, mode)
+        if self.by_epoch or mode != 'train':
+            done, total = batch_idx + 1, self._get_dataloader_size(runner, mode)
+        else:
+            done, total = self._get_iter(runner, batch_idx), runner.max_iters
         header = format_header('Epoch' if self.by_epoch else 'Iter', mode, epoch, max_epochs, done, total)
         tag['iter'] = runner.iter + 1 if is_built else 0
         memory = None
@@ -514,11 +514,6 @@ class _Rules(dict[str, 'tuple[str, bool] | None']):
             rule = name, self.mean_pattern.search(name) is not None
         self[key] = rule
         return rule
-
-
-def _check_mode(mode: str) -> None:
-    if mode not in _SHOWN:
-        raise ArgumentError(f'mode must be one of {", ".join(_SHOWN)}, got {mode!r}')
 
 
 def _check_window(window: Any, named: tuple[str, ...], what: str, *names: str) -> None:
