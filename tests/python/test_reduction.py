@@ -102,7 +102,7 @@ def test_loop_logger_writes_the_same_lines_on_all_ranks(ranks, lines):
     assert results[2]['lines'] == results[0]['lines']
     own_loader = [re.sub(r'/3\]', '/2]', line).replace('[3/2]', '[2/2]') for line in results[1]['lines']]
     assert own_loader == results[0]['lines']  # the header counts this rank's batches
-    assert all(result['records'] == results[0]['records'] for result in results[:3])
+    assert [len(result['records']) > 0 for result in results] == [True, False, False, False]
     assert results[3]['lines'] == []  # silent, and yet the others have its numbers
     shown = [re.sub(r'eta.*?data_time: .*?\)  |  data_time.*', '', line) for line in results[0]['lines']]
     assert shown == [

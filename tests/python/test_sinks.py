@@ -511,7 +511,8 @@ def mlflow(monkeypatch, tmp_path):
 
 
 def metric(mlflow, run_id, name):
-    return [(entry.step, entry.value) for entry in mlflow.MlflowClient().get_metric_history(run_id, name)]
+    entries = mlflow.MlflowClient().get_metric_history(run_id, name)
+    return sorted(((entry.step, entry.value) for entry in entries), key=lambda entry: entry[0])
 
 
 @pytest.mark.parametrize('in_background', [False, True])
