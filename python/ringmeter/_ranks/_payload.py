@@ -6,7 +6,6 @@ them. Which names they are, a hash in the header says.
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -42,6 +41,8 @@ def size_without_names(items: int) -> int:
 
 def pack(line: Line, items: Sequence[Item] | None, known: dict[int, Schema]) -> bytes:
     """Return the payload for a line, without names that are known. None: no values are to be had."""
+    import hashlib  # here, for it is slow to import
+
     text = '\0'.join(f'{HOWS.index(item.how)}{int(item.is_whole)}{item.name}' for item in items or ()).encode(
         'utf-8', 'surrogatepass'
     )
