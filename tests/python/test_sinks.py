@@ -605,3 +605,9 @@ def test_process_that_ends_loses_nothing_and_ends_the_runs_it_started(tmp_path, 
     assert [row['train/loss'] for row in history_of(tmp_path)[0]] == [1.0, 1.5]
     (run,) = mlflow.search_runs(output_format='list')
     assert (run.info.status, run.data.metrics['train/loss']) == ('FINISHED', 1.5)
+
+
+def test_debug_log_names_the_sinks(tmp_path, caplog):
+    caplog.set_level(logging.DEBUG, 'ringmeter')
+    quiet(sinks.CSV(tmp_path / 'a.csv')).close()
+    assert f'Get sink `CSV` from {tmp_path / "a.csv"}' in caplog.text

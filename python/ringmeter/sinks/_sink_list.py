@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
+from .._choices import note_choice
 from .._errors import ArgumentTypeError
 from .._rank import current_rank
 from ._sink import Sink
@@ -50,6 +51,7 @@ class SinkList(list[Sink]):
                 self.clear()
                 raise
             self.append(sink)
+            note_choice(f'sink `{type(sink).__name__}`', str(sink))
 
     def add_scalars(self, scalars: dict[str, Any], step: int) -> None:
         if current_rank().number != 0:
