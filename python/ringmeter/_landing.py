@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from . import _core, _staging
@@ -71,12 +72,19 @@ class LandingQueue:
 
     def flush_at_exit(self) -> None:
         """The same, waiting no longer than two seconds."""
-        timeout = _core.get_wait_timeout()
-        _core.set_wait_timeout(min(2.0, timeout))
-        try:
+        with short_waits():
             self.flush()
-        finally:
-            _core.set_wait_timeout(timeout)
+
+
+@contextmanager
+def short_waits() -> Iterator[None]:
+    """Meanwhile, a wait for a device takes no longer than two seconds: for the end of the process."""
+    timeout = _core.get_wait_timeout()
+    _core.set_wait_timeout(min(2.0, timeout))
+    try:
+        yield
+    finally:
+        _core.set_wait_timeout(timeout)
 
 
 def _do(what: str, action: Callable[[], None]) -> None:

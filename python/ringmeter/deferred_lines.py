@@ -125,7 +125,7 @@ class DeferredLines:
         self._queue.flush()
 
     def flush_at_exit(self) -> None:
-        """The same, waiting no longer than two seconds for each."""
+        """The same, waiting no longer than two seconds for values."""
         self._queue.flush_at_exit()
 
 

@@ -171,8 +171,6 @@ class LoopLogger:
         if work_dir is not None:
             self._open(Path(work_dir))
         self._lines = DeferredLines(self.log_processor) if lines == 'deferred' else None
-        if self._lines is not None:
-            weakref.finalize(self, self._lines.flush_at_exit)
         self._writer.sinks.open(sinks)
         self._progress = None if shown_names is None else self._make_display(shown_names)
         self._close = weakref.finalize(self, _close, self._lines, self._writer, self._progress)

@@ -111,6 +111,25 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
     return _choices.choices
 
 
+@pytest.fixture(scope='session')
+def run_example() -> Callable[..., str]:
+    """Runs a program of examples/ with arguments, and returns what it printed."""
+    folder = Path(__file__).parents[2] / 'examples'
+
+    def run(name: str, *arguments: str | Path) -> str:
+        done = subprocess.run(
+            [sys.executable, '-W', 'ignore', folder / name, *arguments],
+            check=False,
+            capture_output=True,
+            text=True,
+            env={**os.environ, 'OMP_NUM_THREADS': '1'},
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
 @pytest.fixture
 def run_with_fake(fake_cuda: ModuleType) -> Callable[[str], subprocess.CompletedProcess[str]]:
     """Runs code in a process of its own, on the fake driver, where ``import fake_cuda_tensor`` works."""

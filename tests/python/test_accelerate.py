@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import subprocess
 import sys
@@ -322,16 +321,9 @@ def test_missing_accelerate_names_the_extra():
 
 
 @needs_names
-def test_example_runs(tmp_path):
-    example = Path(__file__).parents[2] / 'examples/accelerate_digits.py'
-    done = subprocess.run(
-        [sys.executable, example, '--epochs', '1', '--work-dir', tmp_path],
-        check=True,
-        capture_output=True,
-        text=True,
-        env={**os.environ, 'OMP_NUM_THREADS': '1'},
-    )
-    assert re.findall(r'Iter\(\w+\) \[[0-9/]+\]    \w+', done.stdout) == [
+def test_example_runs(tmp_path, run_example):
+    printed = run_example('accelerate_digits.py', '--epochs', '1', '--work-dir', tmp_path)
+    assert re.findall(r'Iter\(\w+\) \[[0-9/]+\]    \w+', printed) == [
         'Iter(train) [10]    loss', 'Iter(train) [20]    loss',
         'Iter(val) [29/29]    accuracy', 'Iter(train) [29]    loss',
     ]  # fmt: skip

@@ -13,7 +13,6 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -642,16 +641,9 @@ def test_ranks_add_up_all_meters_in_one_collective(tmp_path):
     assert len((tmp_path / 'metrics.json').read_text().splitlines()) == 2  # of rank 0
 
 
-def test_example_trains():
-    example = Path(__file__).parents[2] / 'examples' / 'metric_logger.py'
-    done = subprocess.run(
-        [sys.executable, str(example), '--epochs', '1', '--device', 'cpu'],
-        check=True,
-        capture_output=True,
-        text=True,
-        env={**os.environ, 'OMP_NUM_THREADS': '1'},
-    )
-    lines = [re.sub(r'[\d.]+', '#', line) for line in done.stdout.splitlines()]
+def test_example_trains(run_example):
+    printed = run_example('metric_logger.py', '--epochs', '1', '--device', 'cpu')
+    lines = [re.sub(r'[\d.]+', '#', line) for line in printed.splitlines()]
     values = 'eta: #:#:#  lr: #  loss: # (#)  acc#: # (#)  time: #  data: #'
     assert lines[:5] == [
         f'Epoch: [#]  [ #/#]  {values}',
@@ -660,7 +652,7 @@ def test_example_trains():
         f'Epoch: [#]  [#/#]  {values}',
         'Epoch: [#] Total time: #:#:# (# s / it)',
     ]
-    assert float(done.stdout.split('Acc@1 ')[1]) > 60.0
+    assert float(printed.split('Acc@1 ')[1]) > 60.0
 
 
 def test_names_are_all_there():

@@ -833,17 +833,10 @@ def test_histories_of_others_in_a_hub_are_saved_as_mmengines():
     assert saved['plain'].data[0].tolist() == [1.0]
 
 
-def test_example_runs(tmp_path):
-    example = Path(__file__).parents[2] / 'examples' / 'mmengine_digits.py'
-    done = subprocess.run(
-        [sys.executable, '-W', 'ignore', str(example), '--epochs', '1', '--work-dir', str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert 'Epoch(train) [1][10/25]  lr: 5.0000e-02' in done.stdout
-    assert 'Epoch(val) [1][4/4]    accuracy: 0.' in done.stdout
+def test_example_runs(tmp_path, run_example):
+    printed = run_example('mmengine_digits.py', '--epochs', '1', '--work-dir', tmp_path)
+    assert 'Epoch(train) [1][10/25]  lr: 5.0000e-02' in printed
+    assert 'Epoch(val) [1][4/4]    accuracy: 0.' in printed
 
 
 def test_learning_rates_that_are_no_dict_are_an_error():

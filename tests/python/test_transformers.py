@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -671,19 +670,12 @@ def test_what_is_missing_or_too_old_names_the_extra(versions, message):
     assert f"ImportError: {message}: pip install 'ringmeter[transformers]'" in done.stderr
 
 
-def test_example_runs(tmp_path):
-    example = Path(__file__).parents[2] / 'examples/transformers_text.py'
-    done = subprocess.run(
-        [sys.executable, example, '--steps', '30', '--work-dir', tmp_path],
-        check=True,
-        capture_output=True,
-        text=True,
-        env={**os.environ, 'OMP_NUM_THREADS': '1'},
-    )
-    losses = [float(loss) for loss in re.findall(r'Iter\(train\) .* loss: ([0-9.]+)', done.stdout)]
+def test_example_runs(tmp_path, run_example):
+    printed = run_example('transformers_text.py', '--steps', '30', '--work-dir', tmp_path)
+    losses = [float(loss) for loss in re.findall(r'Iter\(train\) .* loss: ([0-9.]+)', printed)]
     assert len(losses) == 3
     assert losses[2] < losses[0] - 0.5
-    assert re.findall(r'(Iter\(val\) .*)    loss: ', done.stdout) == ['Iter(val) [5/5]']
+    assert re.findall(r'(Iter\(val\) .*)    loss: ', printed) == ['Iter(val) [5/5]']
 
 
 def test_debug_log_tells_where_the_interval_is_from(make, chosen):

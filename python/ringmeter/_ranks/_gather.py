@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .._rank import initialised_distributed
 from ._payload import Bytes
 
 # Where each backend's tensors must be; others take them from the CPU.
@@ -17,10 +18,7 @@ _INTO_TENSOR = ('nccl', 'gloo')  # backends that take the result as one tensor, 
 
 def initialised_torch() -> Any:
     """Return torch when its ranks can talk to each other, else None."""
-    torch = sys.modules.get('torch')
-    if torch is None or not torch.distributed.is_available() or not torch.distributed.is_initialized():
-        return None
-    return torch
+    return None if initialised_distributed() is None else sys.modules['torch']
 
 
 def device_of(torch: Any, group: Any = None) -> str:

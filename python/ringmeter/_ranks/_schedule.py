@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from .. import _core
 from .._errors import DeviceError
-from .._landing import warn_left_out
+from .._landing import short_waits, warn_left_out
 from ._reduction import Reduction
 
 _STEPS = 2  # after which a line begins: its values have landed by then, as a rule
@@ -60,14 +60,9 @@ class StepQueue:
                 self._do_all()
 
     def flush_at_exit(self) -> None:
-        """The same without the other ranks, waiting no longer than two seconds for values."""
-        timeout = _core.get_wait_timeout()
-        _core.set_wait_timeout(min(2.0, timeout))
-        try:
-            with self._reduction.switched_off():
-                self._do_all()
-        finally:
-            _core.set_wait_timeout(timeout)
+        """The same without the other ranks, waiting no longer than two seconds for the values of each."""
+        with short_waits(), self._reduction.switched_off():
+            self._do_all()
 
     def _do_all(self) -> None:
         while self._finish is not None or self._waiting:

@@ -48,5 +48,5 @@ def _plain(value: Any) -> Any:
         TypeError,
         ValueError,
         RuntimeError,
-    ):  # several elements: torch has RuntimeError, numpy ValueError
+    ):  # several elements: ValueError of numpy, RuntimeError of torch
         return None
