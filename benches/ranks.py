@@ -19,14 +19,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
 
 import ringmeter as rm
+from ringmeter._core import RankTable
 from ringmeter._ranks import Item, Line
-from ringmeter._ranks._combine import combine
-from ringmeter._ranks._payload import Table, pack
+from ringmeter._ranks._combine import Union
+from ringmeter._ranks._payload import pack, unpack_names
 
 RESULTS = Path(__file__).parent / 'results' / 'ranks.json'
 KEYS = (1, 8, 200)
@@ -111,25 +111,22 @@ def unpacking() -> dict[str, dict[str, float]]:
     times: dict[str, dict[str, float]] = {}
     for ranks in JOBS:
         for keys in (8, 200):
-            payloads = []
+            line = Line('train', 10)
             known: dict[int, Any] = {}
-            for rank in range(4):
-                items = [Item(f'=loss_{key}', 'mean', float(rank), 10.0, 0, 10) for key in range(keys)]
-                line = pack(Line('train', 10), items, known)
-                if not known:
-                    first = np.frombuffer(line, dtype=np.uint8)[None]
-                    known.update(Table(first).new_schemas())
-                    line = pack(Line('train', 10), items, known)
-                payloads.append(np.frombuffer(line, dtype=np.uint8))
-            received = np.tile(np.stack(payloads), (ranks // 4, 1))
+            items = [Item(f'=loss_{key}', 'mean', float(key), 10.0, 0, 10) for key in range(keys)]
+            payload = pack(line, items, known)
+            ((schema, names),) = RankTable(payload, 1).schemas()
+            known[schema] = unpack_names(names)
+            received = bytearray(pack(line, items, known) * ranks)
             best = []
             for _ in range(5):
                 start = time.perf_counter()
-                table = Table(received)
-                assert table.find_other(Line('train', 10)) is None
-                reduced = combine(*table.read(known), range(ranks))
+                table = RankTable(received, ranks)
+                assert table.find_other(line.code, line.iteration) is None
+                assert table.schemas() == [(schema, b'')]
+                reduced = Union(known).reduce(table, range(ranks))
                 best.append(1e3 * (time.perf_counter() - start))
-                assert reduced['=loss_0'].value == 1.5
+                assert reduced['=loss_5'].value == 5.0
             times.setdefault(str(ranks), {})[f'{keys} keys'] = statistics.median(best)
     return times
 

@@ -7,6 +7,7 @@
 #include "bindings/hub_type.h"
 #include "bindings/json_functions.h"
 #include "bindings/line_functions.h"
+#include "bindings/rank_table_type.h"
 #include "bindings/scalar.h"
 #include "bindings/stopwatch_type.h"
 
@@ -31,6 +32,7 @@ PYBIND11_MODULE(_core, m) {
   if (!rb::find_numpy_types()) throw py::error_already_set();
   m.attr("History") = steal_or_throw(rb::make_history_type());
   m.attr("Hub") = steal_or_throw(rb::make_hub_type());
+  rb::add_rank_table(m);
   m.attr("ReplayMark") = steal_or_throw(rb::make_replay_mark_type());
   m.attr("Stopwatch") = steal_or_throw(rb::make_stopwatch_type());
   m.attr("add_history_class") = steal_or_throw(PyCFunction_New(&add_history_class, nullptr));

@@ -1,11 +1,11 @@
 """The C++ core: histories, the scalars of a hub, and the text of numbers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, SupportsIndex, final
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import Self, disjoint_base
+from typing_extensions import Buffer, Self, disjoint_base
 
 @disjoint_base
 class History:
@@ -139,6 +139,22 @@ class Stopwatch:
     def pause(self) -> bool: ...
     def resume(self) -> bool: ...
     def lap(self) -> bool: ...
+
+@final
+class RankTable:
+    """What all ranks sent for one log line, as many bytes each."""
+
+    def __init__(self, received: Buffer, ranks: SupportsIndex) -> None: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def items(self) -> int: ...
+    def find_other(self, mode: SupportsIndex, iteration: SupportsIndex) -> tuple[int, int, int] | None: ...
+    def schemas(self) -> list[tuple[int, bytes]]: ...
+    def ranks_without(self, schemas: set[int]) -> list[int]: ...
+    def reduce(
+        self, columns: Mapping[int, Sequence[int]], hows: Sequence[int]
+    ) -> list[tuple[float, int, int, float, int]]: ...
 
 @final
 class ReplayMark:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,8 +14,20 @@ import numpy as np
 
 from ._core import collect_scalars, format_header, format_iteration, format_scalars, lost_replays
 from ._errors import ArgumentError, ArgumentTypeError
-from ._ranks import ASIDE, RECORDED, SHOWN, Draft, Item, Line, Reduced, Reduction
-from ._sources import Source
+from ._ranks import (
+    ASIDE,
+    RECORDED,
+    SHOWN,
+    Draft,
+    Item,
+    Line,
+    Reduced,
+    Reduction,
+    items_of,
+    record_of,
+    texts_of,
+)
+from ._sources import Sources, not_reported, position_of
 from .history_buffer import HistoryBuffer
 
 _logger = logging.getLogger('ringmeter')
@@ -117,13 +128,16 @@ class LogProcessor:
         if self._reduction is not None:
             line = Line(mode, self._done(runner, batch_idx, mode))
             return self._reduction.run(line, partial(self._draft_after_iter, runner, batch_idx, mode))
-        tag, shown, header, eta, memory, _ = self._collect_after_iter(runner, batch_idx, mode)
+        tag, shown, header, eta, memory = self._collect_after_iter(runner, batch_idx, mode)
         return tag, format_iteration(header, shown, self.num_digits, eta, memory, _SHOWN[mode])
 
     def _collect_after_iter(
-        self, runner: Any, batch_idx: int, mode: str
-    ) -> tuple[dict[str, Any], dict[str, Any], str, Any, int | None, list[Item]]:
-        """Return the record, what the line shows, its header, the time left, the memory, what to reduce."""
+        self, runner: Any, batch_idx: int, mode: str, items: list[Item] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any], str, Any, int | None]:
+        """Return the record, what the line shows, its header, the time left and the memory.
+
+        ``items`` gets what there is to be reduced.
+        """
         custom_cfg = self._parse_windows_size(runner, batch_idx, self.custom_cfg) if self.custom_cfg else []
         shown = self._collect_scalars(custom_cfg, runner, mode)
         tag = (
@@ -132,13 +146,14 @@ class LogProcessor:
         if self.log_with_hierarchy:  # where mean_pattern sees the mode, the rates may differ
             prefix = f'{mode}/'
             shown |= {key.removeprefix(prefix): value for key, value in tag.items() if key.endswith('lr')}
-        items: list[Item] = []
-        if self._reduction is not None:
-            items = self._items(shown, custom_cfg, runner.message_hub, mode, SHOWN)
+        if items is not None:
+            assert self._reduction is not None
+            how = self._reduction.how
+            items += items_of(shown, self._sources_of(runner, custom_cfg, mode), how, SHOWN)
             if self.log_with_hierarchy:
-                items += self._items(tag, custom_cfg, runner.message_hub, mode, RECORDED)
+                items += items_of(tag, self._sources_of(runner, custom_cfg, mode, True), how, RECORDED)
         elif self.nan_counts:
-            shown = self._with_nan_counts(shown, custom_cfg, runner.message_hub, f'{mode}/')
+            shown = self._sources_of(runner, custom_cfg, mode).with_nan_counts(shown)
         is_by_interval = self.window_size == 'interval' or (custom_cfg and _has_interval(custom_cfg))
         if is_by_interval and mode == 'train':  # the others are reported at their end
             self._mark_reported(runner, mode)
@@ -160,7 +175,7 @@ class LogProcessor:
         lost = lost_replays()
         if lost:
             self._report_lost(lost)
-        return tag, shown, header, eta, memory, items
+        return tag, shown, header, eta, memory
 
     def _done(self, runner: Any, batch_idx: int, mode: str) -> int:
         """Return the number of the iteration that the line shows."""
@@ -168,15 +183,17 @@ class LogProcessor:
 
     def _draft_after_iter(self, runner: Any, batch_idx: int, mode: str) -> Draft:
         """Return the line of this rank, to be completed with what the others say."""
-        tag, shown, header, eta, memory, items = self._collect_after_iter(runner, batch_idx, mode)
+        items: list[Item] = []
+        tag, shown, header, eta, memory = self._collect_after_iter(runner, batch_idx, mode, items)
         for name, value in (('eta', eta), ('memory', memory)):
             if isinstance(value, Real):
                 items.append(Item(ASIDE + name, 'max', value))
 
         def complete(reduced: Mapping[str, Reduced]) -> tuple[dict[str, Any], str]:
             own = {name: tag[name] for name in ('epoch', 'iter', 'memory') if name in tag}
-            record = self._of_all_ranks(tag, reduced, RECORDED if self.log_with_hierarchy else SHOWN) | own
-            text = self._of_all_ranks(shown, reduced, SHOWN, as_text=True)
+            scope = RECORDED if self.log_with_hierarchy else SHOWN
+            record = record_of(tag, reduced, scope, self.slowest_rank) | own
+            text = texts_of(shown, reduced, SHOWN, self.slowest_rank, self.nan_counts, self.num_digits)
             left, most = reduced.get(f'{ASIDE}eta'), reduced.get(f'{ASIDE}memory')
             if most is not None:
                 record['memory'] = most.value
@@ -220,9 +237,11 @@ class LogProcessor:
         items: list[Item] = []
         shown = scalars
         if self._reduction is not None:
-            items = self._items(scalars, custom_cfg, runner.message_hub, mode, SHOWN)
+            sources = self._sources_of(runner, custom_cfg, mode, self.log_with_hierarchy)
+            items = items_of(scalars, sources, self._reduction.how, SHOWN)
         elif self.nan_counts:
-            shown = self._with_nan_counts(scalars, custom_cfg, runner.message_hub, f'{mode}/')
+            sources = self._sources_of(runner, custom_cfg, mode, self.log_with_hierarchy)
+            shown = sources.with_nan_counts(scalars)
         self._mark_reported(runner, mode)
         infos = self._collect_non_scalars(runner, mode)
         size = self._get_dataloader_size(runner, mode)
@@ -234,8 +253,8 @@ class LogProcessor:
             line = f'Iter({mode}) [{size}/{size}]  '
 
         def complete(reduced: Mapping[str, Reduced]) -> tuple[dict[str, Any], str]:
-            record = self._of_all_ranks(scalars, reduced, SHOWN)
-            in_text = self._of_all_ranks(shown, reduced, SHOWN, as_text=True)
+            record = record_of(scalars, reduced, SHOWN, self.slowest_rank)
+            in_text = texts_of(shown, reduced, SHOWN, self.slowest_rank, self.nan_counts, self.num_digits)
             text_of_times, times = _take_times(in_text, mode), _take_times(record, mode)
             parts = (
                 {name: _on_own_lines(value) for name, value in part.items()}
@@ -280,14 +299,15 @@ class LogProcessor:
         self, arguments: dict[str, Any], hub: Any, key: str, buffer: Any, name: str, tag: dict[str, Any]
     ) -> None:
         """Put what a rule asks for into the record."""
+        positions = getattr(hub, 'positions', None)
+        position = position_of(positions, key, buffer)
         if isinstance(buffer, HistoryBuffer):
-            position = _position(hub, key, buffer)
             if position == 0:
                 return
-            if hasattr(hub, 'positions'):
+            if positions is not None:
                 arguments['at'] = position
         if arguments.get('window_size') == 'interval':
-            arguments['window_size'] = self._not_reported(_position(hub, key, buffer), key)
+            arguments['window_size'] = not_reported(self._reported, position, key)
             if arguments['window_size'] == 0:
                 tag.pop(name, None)
                 return
@@ -299,108 +319,20 @@ class LogProcessor:
         infos = runner.message_hub.runtime_info
         return {key[start:]: value for key, value in infos.items() if key.startswith(prefix)}
 
-    def _not_reported(self, position: int, key: str) -> int:
-        """Number of entries since the last line; all of them when the history was replaced."""
-        new = position - self._reported.get(key, 0)
-        return new if new >= 0 else position
-
     def _mark_reported(self, runner: Any, mode: str) -> None:
         """From here on, 'interval' windows have nothing of what the hub holds for that mode."""
         hub = runner.message_hub
+        positions = getattr(hub, 'positions', None)
         for key, buffer in hub.log_scalars.items():
             if key.startswith(f'{mode}/'):
-                self._reported[key] = _position(hub, key, buffer)
+                self._reported[key] = position_of(positions, key, buffer)
 
-    def _with_nan_counts(
-        self, scalars: dict[str, Any], custom_cfg: list[dict[str, Any]], hub: Any, prefix: str
-    ) -> dict[str, Any]:
-        """Return the scalars with the number of NaNs in place of statistics that are one."""
-        rules = _by_name(custom_cfg)
-        shown = {}
-        for name, value in scalars.items():
-            shown[name] = value
-            is_nan = isinstance(value, float) and math.isnan(value)
-            if not is_nan or name.endswith(('lr', 'time')):
-                continue
-            source = self._source_of(name, rules, hub, prefix)
-            nans = 0 if source is None else source.nan_count()
-            if source is not None and nans:
-                shown[name] = f'nan {nans}/{source.size}'
-        return shown
-
-    def _source_of(self, name: str, rules: Mapping[str, Any], hub: Any, prefix: str) -> Source | None:
-        """Return what a number is of; None where that is not known. To be asked before ``_mark_reported``."""
-        plain_name = name.removeprefix(prefix)
-        rule = rules.get(plain_name)
-        key = plain_name if rule is None else rule['data_src']
-        buffer = hub.log_scalars.get(prefix + key)
-        if buffer is None:
-            return None
-        position = _position(hub, prefix + key, buffer)
-        size = getattr(buffer, 'size', None)  # of an epoch
-        if rule is not None:
-            method, window = rule['method_name'], rule.get('window_size')
-        elif size is not None:
-            method, window = 'mean', size
-        else:
-            is_mean = self.mean_pattern.search(plain_name)
-            method, window = ('mean', self.window_size) if is_mean else ('current', 1)
-        size = position if size is None else size
-        if window == 'interval':
-            window = self._not_reported(position, prefix + key)
-        return Source(key, buffer, position, min(window, size) if isinstance(window, int) else size, method)
-
-    # ---- all ranks ----
-
-    def _items(
-        self, scalars: dict[str, Any], custom_cfg: list[dict[str, Any]], hub: Any, mode: str, scope: str
-    ) -> list[Item]:
-        """Return what there is to be reduced: the numbers, with what their windows hold."""
-        rules, items = _by_name(custom_cfg), []
-        for name, value in scalars.items():
-            if not isinstance(value, Real | np.bool_):
-                continue
-            source = self._source_of(name, rules, hub, f'{mode}/')
-            if source is None:
-                items.append(Item(scope + name, self._how(name, 'current'), value))
-                continue
-            nans = source.nan_count() if math.isnan(value) else 0
-            how = self._how(source.name, source.method)
-            items.append(Item(scope + name, how, value, source.weight(), nans, source.size))
-        return items
-
-    def _how(self, name: str, method: str) -> str:
-        assert self._reduction is not None
-        how = self._reduction.how
-        if name.endswith('lr'):
-            return 'first'
-        if how in ('mean', 'sum') and method in ('min', 'max'):
-            return method
-        return 'mean' if how == 'sum' and name.endswith('time') else how
-
-    def _of_all_ranks(
-        self, own: dict[str, Any], reduced: Mapping[str, Reduced], scope: str, as_text: bool = False
-    ) -> dict[str, Any]:
-        """Return what is to be shown or recorded: what all ranks have, and what is no number of this rank."""
-        values: dict[str, Any] = {}
-        for full_name, item in reduced.items():
-            if not full_name.startswith(scope):
-                continue
-            name = full_name[len(scope) :]
-            values[name] = self._as_text(name, item) if as_text else item.value
-            if self.slowest_rank and name.endswith('time') and not as_text:
-                values |= {f'{name}_max': item.most, f'{name}_max_rank': item.slowest}
-        return values | {name: value for name, value in own.items() if name not in values}
-
-    def _as_text(self, name: str, item: Reduced) -> Any:
-        if name.endswith('time'):
-            if not self.slowest_rank:
-                return item.value
-            digits = self.num_digits
-            return _Verbatim(f'{item.value:.{digits}f} (max {item.most:.{digits}f} @ r{item.slowest})')
-        if self.nan_counts and item.nans and not name.endswith('lr') and math.isnan(item.value):
-            return f'nan {item.nans}/{item.entries}'
-        return item.value
+    def _sources_of(
+        self, runner: Any, custom_cfg: list[dict[str, Any]], mode: str, reserve_prefix: bool = False
+    ) -> Sources:
+        """Return what the numbers are of that :meth:`_collect_scalars` has just collected."""
+        rules = self._rules[mode, reserve_prefix]
+        return Sources(runner.message_hub, mode, rules, custom_cfg, self.window_size, self._reported)
 
     def _report_lost(self, replays: list[tuple[Any, int]]) -> None:
         """Warn of replays of CUDA graphs whose values were overwritten since the last line."""
@@ -535,16 +467,6 @@ def _by_key(replays: list[tuple[Any, int]]) -> dict[str | None, int]:
     return numbers
 
 
-def _position(hub: Any, key: str, buffer: Any) -> int:
-    """Number of values ever recorded; in mmengine's own histories, of those that it still has."""
-    positions = getattr(hub, 'positions', None)
-    if positions is not None and key in positions:
-        return int(positions[key])
-    if hasattr(buffer, 'position'):
-        return int(buffer.position)
-    return len(buffer._log_history)
-
-
 def _has_interval(rules: list[dict[str, Any]]) -> bool:
     return any(rule.get('window_size') == 'interval' for rule in rules)
 
@@ -552,19 +474,6 @@ def _has_interval(rules: list[dict[str, Any]]) -> bool:
 def _is_built(loop: Any) -> bool:
     """Whether a runner has a loop, not only the configuration of one."""
     return loop is not None and not isinstance(loop, dict)
-
-
-class _Verbatim(str):
-    """Text that stays as it is in the place of a number."""
-
-    __slots__ = ()
-
-    def __format__(self, _: str) -> str:
-        return str(self)
-
-
-def _by_name(custom_cfg: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    return {cfg.get('log_name', cfg['data_src']): cfg for cfg in custom_cfg}
 
 
 def _take_times(scalars: dict[str, Any], mode: str) -> dict[str, Any]:

@@ -15,16 +15,20 @@ import numpy as np
 import pytest
 
 import ringmeter as rm
+from ringmeter._core import RankTable
+from ringmeter._ranks import Item, Line
+from ringmeter._ranks._combine import Union
+from ringmeter._ranks._payload import pack, unpack_names
 
 pytest.importorskip('torch')
 PROGRAMS = Path(__file__).parents[1] / 'ranks'
 
 
-def run_ranks(script, folder):
+def run_ranks(script, folder, *arguments):
     """Run a script in four processes, and return what each wrote into the folder."""
     command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '4']
     done = subprocess.run(
-        [*command, str(PROGRAMS / script), str(folder)],
+        [*command, str(PROGRAMS / script), str(folder), *arguments],
         env=os.environ | {'OMP_NUM_THREADS': '1', 'GLOO_SOCKET_IFNAME': 'lo'},
         capture_output=True,
         text=True,
@@ -212,8 +216,9 @@ def test_ranks_at_different_lines_go_on_without_each_other(ranks):
 # ---- faults ----
 
 
-def test_dead_rank_is_an_error_that_names_the_line(tmp_path):
-    ranks = run_ranks('reduction_faults.py', tmp_path)
+@pytest.mark.parametrize('fault', ['dies', 'hangs'])
+def test_rank_that_does_not_come_is_an_error_that_names_the_line(tmp_path, fault):
+    ranks = run_ranks('reduction_faults.py', tmp_path, fault)
     assert sorted(ranks) == [0, 1, 2]
     for result in ranks.values():
         assert result['lines'] == [6.0, result['own'], result['own']]
@@ -256,6 +261,51 @@ def test_deferred_lines_of_a_runner_come_two_iterations_later(runners):
 
 
 # ---- one process ----
+
+
+def test_numbers_of_many_ranks_are_those_of_numpy():
+    random = np.random.default_rng(5)
+    values, weights = random.normal(size=(300, 5)), random.integers(0, 4, size=(300, 5))
+    line, fields = Line('train', 7), {'mean': 'a', 'sum': 'b', 'min': 'c', 'max': 'd', 'first': 'e_time'}
+    known, payload = {}, b''
+    for rank in range(300):
+        numbers = zip(fields, values[rank].tolist(), weights[rank].tolist(), strict=True)
+        items = [Item(fields[how], how, value, weight, rank, 2) for how, value, weight in numbers]
+        if not known:
+            ((schema, names),) = RankTable(pack(line, items, known), 1).schemas()
+            known[schema] = unpack_names(names)
+        payload += pack(line, items, known)
+    reduced = Union(known).reduce(RankTable(payload, 300), range(1000, 1300))
+    assert [reduced[name].value for name in fields.values()] == pytest.approx(
+        [
+            np.average(values[:, 0], weights=weights[:, 0]),
+            math.fsum(values[:, 1]),
+            values[:, 2].min(),
+            values[:, 3].max(),
+            values[0, 4],
+        ],
+        rel=1e-13,
+    )
+    assert (reduced['a'].nans, reduced['a'].entries) == (300 * 299 / 2, 600)
+    assert (reduced['e_time'].most, reduced['e_time'].slowest) == (
+        values[:, 4].max(),
+        1000 + values[:, 4].argmax(),
+    )
+
+
+@pytest.mark.parametrize(
+    ('received', 'ranks', 'error', 'message'),
+    [
+        (bytes(95), 2, ValueError, 'received must be as many bytes for each rank'),
+        (bytes(96), 0, ValueError, 'received must be as many bytes for each rank'),
+        (bytes(94), 2, ValueError, 'rows are too short for a header'),
+        (np.zeros(96), 2, TypeError, 'received must be contiguous bytes'),
+        (np.zeros(192, dtype=np.uint8)[::2], 2, TypeError, 'received must be contiguous bytes'),
+    ],
+)
+def test_table_refuses_what_is_none(received, ranks, error, message):
+    with pytest.raises(error, match=message):
+        RankTable(received, ranks)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What each rank does in test_reduction.py where one of them dies."""
+"""What each rank does in test_reduction.py where one of them dies, or hangs until the others are done."""
 
 from __future__ import annotations
 
@@ -18,8 +18,14 @@ import torch.distributed as dist
 import ringmeter as rm
 
 
-def main(folder):
-    dist.init_process_group('gloo', timeout=timedelta(seconds=10))
+def hang(folder):
+    deadline = time.monotonic() + 120
+    while len(list(folder.glob('?.json'))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+def main(folder, fault):
+    dist.init_process_group('gloo', timeout=timedelta(seconds=5))
     checks.count_collectives()
     rank = dist.get_rank()
     handler = checks.Lines()
@@ -30,6 +36,8 @@ def main(folder):
     lines, counts, start = [], [], time.monotonic()
     for step in range(3):
         if rank == 3 and step == 1:
+            if fault == 'hangs':
+                hang(folder)
             os._exit(0)
         before = len(checks.calls)
         lines.append(float(processor.get_log_after_iter(runner, step, 'train')[0]['loss']))
@@ -41,4 +49,4 @@ def main(folder):
 
 
 if __name__ == '__main__':
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2])

@@ -5,6 +5,7 @@ from ._gather import device_of, initialised_torch
 from ._items import ASIDE, HOWS, RECORDED, SHOWN, Item, Line
 from ._reduction import Draft, KeysDifferError, Reduction
 from ._schedule import StepQueue
+from ._values import items_of, record_of, texts_of
 
 __all__ = [
     'ASIDE',
@@ -20,4 +21,7 @@ __all__ = [
     'StepQueue',
     'device_of',
     'initialised_torch',
+    'items_of',
+    'record_of',
+    'texts_of',
 ]

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ._payload import Field
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
+from .._core import RankTable
+from ._items import HOWS
+from ._payload import Field, Schema
 
 
 class Reduced(NamedTuple):
@@ -21,68 +17,44 @@ class Reduced(NamedTuple):
     nans: int
     entries: int
     most: float  # of any rank, and
-    slowest: int  # which has it: of times only
+    slowest: int  # which has it
 
 
-def combine(
-    fields: Sequence[Field], numbers: NDArray[np.float64], present: Bools, ranks: Sequence[int]
-) -> dict[str, Reduced]:
-    """Return every field, reduced over the ranks that have it. ``ranks`` are their numbers in the job."""
-    if not fields:
-        return {}
-    values, weights, nans, entries = np.ascontiguousarray(np.moveaxis(numbers, 2, 0))
-    with np.errstate(all='ignore'):  # infinities and NaNs are data
-        results = np.zeros(len(fields))
-        for how, function in _FUNCTIONS.items():
-            columns = [column for column, field in enumerate(fields) if field.how == how]
-            if columns:
-                results[columns] = function(values[:, columns], weights[:, columns], present[:, columns])
-    all_nans, all_entries = nans.sum(0).tolist(), entries.sum(0).tolist()
-    reduced = {}
-    for column, (field, value) in enumerate(zip(fields, results.tolist(), strict=True)):
-        most, slowest = value, ranks[0]
-        if field.name.endswith('time'):
-            most, rank = _largest(values[:, column], present[:, column])
-            slowest = ranks[rank]
-        counts = int(all_nans[column]), int(all_entries[column])
-        reduced[field.name] = Reduced(_typed(field, value), *counts, most, slowest)
-    return reduced
+class Union:
+    """The fields of all schemas of a line, and which of them each schema has.
 
+    Args:
+        schemas: By their hashes, in the order in which their fields are shown.
+    """
 
-def _largest(values: Floats, present: Bools) -> tuple[float, int]:
-    """Return the largest number, and the row that has it. NaNs are none."""
-    comparable = np.where(present & ~np.isnan(values), values, -np.inf)
-    row = int(comparable.argmax())
-    return float(comparable[row]), row
+    def __init__(self, schemas: Mapping[int, Schema]) -> None:
+        fields: dict[str, Field] = {}
+        for schema in schemas.values():
+            for field in schema:
+                known = fields.setdefault(field.name, field)
+                if known.is_whole and not field.is_whole:
+                    fields[field.name] = field
+        places = {name: place for place, name in enumerate(fields)}
+        self.fields = list(fields.values())
+        self._hows = [HOWS.index(field.how) for field in self.fields]
+        self._columns = {
+            hashed: [places[field.name] for field in schema] for hashed, schema in schemas.items()
+        }
 
+    def reduce(self, table: RankTable, ranks: Sequence[int]) -> dict[str, Reduced]:
+        """Return every field, reduced over the ranks that have it. ``ranks`` are their numbers in the job."""
+        rows = table.reduce(self._columns, self._hows)
+        return {
+            field.name: Reduced(
+                int(value) if field.is_whole and field.how != 'mean' else value,
+                nans,
+                entries,
+                most,
+                ranks[slowest],
+            )
+            for field, (value, nans, entries, most, slowest) in zip(self.fields, rows, strict=True)
+        }
 
-def _typed(field: Field, value: float) -> float | int:
-    return int(value) if field.is_whole and field.how != 'mean' else value
-
-
-def _mean(values: Floats, weights: Floats, present: Bools) -> Floats:
-    """Weighted. A rank of weight 0 has nothing in its window, and counts only where that is so of all."""
-    has_none = ~(present & (weights != 0)).any(axis=0)
-    weights = np.where(has_none, 1.0, weights)
-    counts = present & (weights != 0)
-    total = np.where(counts, values * weights, 0.0).sum(axis=0)
-    return np.asarray(total / np.where(counts, weights, 0.0).sum(axis=0))
-
-
-def _sum(values: Floats, _: Floats, present: Bools) -> Floats:
-    return np.asarray(np.where(present, values, 0.0).sum(axis=0))
-
-
-def _min(values: Floats, _: Floats, present: Bools) -> Floats:
-    return np.asarray(np.where(present, values, np.inf).min(axis=0))
-
-
-def _max(values: Floats, _: Floats, present: Bools) -> Floats:
-    return np.asarray(np.where(present, values, -np.inf).max(axis=0))
-
-
-def _first(values: Floats, _: Floats, present: Bools) -> Floats:
-    return np.asarray(values[present.argmax(axis=0), np.arange(values.shape[1])])
-
-
-_FUNCTIONS = {'mean': _mean, 'sum': _sum, 'min': _min, 'max': _max, 'first': _first}
+    def rows_without(self, place: int, table: RankTable) -> list[int]:
+        """Return the rows of the ranks that say something, but nothing of a field."""
+        return table.ranks_without({hashed for hashed, places in self._columns.items() if place in places})

@@ -6,10 +6,8 @@ import sys
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import numpy as np
-
+from .._core import RankTable
 from .._rank import initialised_distributed
-from ._payload import Bytes
 
 # Where each backend's tensors must be; others take them from the CPU.
 _DEVICES = {'nccl': 'cuda', 'xccl': 'xpu', 'hccl': 'npu'}
@@ -42,23 +40,22 @@ class Gathering:
         device = device_of(torch, group)
         self._torch, self._stream = torch, torch.cuda.Stream() if device == 'cuda' else None
         self._world_size = torch.distributed.get_world_size(group)
-        own = np.zeros(size, dtype=np.uint8)
-        own[: len(payload)] = np.frombuffer(payload[:size], dtype=np.uint8)
+        own = torch.frombuffer(bytearray(payload[:size].ljust(size, b'\0')), dtype=torch.uint8)
         with self._on_stream():
-            self._own = torch.from_numpy(own).to(device)
+            self._own = own.to(device)
             self._all = torch.empty(self._world_size * size, dtype=torch.uint8, device=device)
             self._work = self._start(torch.distributed, group)
 
-    def wait(self) -> Bytes:
-        """Return what the ranks sent: a row each.
+    def wait(self) -> RankTable:
+        """Return what the ranks sent.
 
         Raises:
             RuntimeError: A rank is dead, or did not come in time.
         """
         with self._on_stream():
             self._work.wait()
-            received: Bytes = self._all.cpu().numpy()
-        return received.reshape(self._world_size, -1)
+            received = self._all.cpu().numpy()
+        return RankTable(received, self._world_size)
 
     def _start(self, distributed: Any, group: Any) -> Any:
         if distributed.get_backend(group) in _INTO_TENSOR:

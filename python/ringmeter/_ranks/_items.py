@@ -49,4 +49,4 @@ class Item(NamedTuple):
     @property
     def is_whole(self) -> bool:
         """Whether it is an integer, and so is what becomes of it, except for a mean."""
-        return isinstance(self.value, Integral | np.bool_)
+        return not isinstance(self.value, float) and isinstance(self.value, Integral | np.bool_)

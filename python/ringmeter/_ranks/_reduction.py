@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
+from .._core import RankTable
 from .._errors import ArgumentError, ArgumentTypeError
 from .._rank import current_rank
-from ._combine import Reduced, combine
+from ._combine import Reduced, Union
 from ._gather import Gathering, initialised_torch
 from ._items import HOWS, SHOWN, Item, Line
-from ._payload import Field, Schema, Table, pack, size_without_names
+from ._payload import Schema, pack, size_without_names, unpack_names
 
 _logger = logging.getLogger('ringmeter')
 
@@ -21,6 +22,7 @@ _FIRST_SIZE = 16384  # bytes, of the first line: enough for 200 keys, whatever t
 _SLACK = 512  # beyond what the largest line so far took: for some new keys with their names
 _ROUNDED_TO = 64
 _MOST_SCHEMAS = 1024  # besides one for each rank
+_MOST_UNIONS = 64
 _MOST_NAMED = 10  # keys in an error
 
 _failed: WeakSet[Any] = WeakSet()  # groups of this process that are not used any more
@@ -64,7 +66,8 @@ class Reduction:
         self._group = group
         self._used: Any = None  # the group that the following is about
         self._ranks: list[int] = []
-        self._known: dict[int, Schema] = {}  # the same on all ranks, as is the size
+        self._known: dict[int, Schema] = {}  # by their hashes; the same on all ranks, as is the size
+        self._unions: dict[tuple[int, ...], Union] = {}
         self._size = _FIRST_SIZE
         self._largest = 0
         self._is_off = False
@@ -106,9 +109,9 @@ class Reduction:
                 self._fail(torch, group, line, error)
                 return _own(items)
             ranks = self._ranks
-            other = table.find_other(line)
+            other = table.find_other(line.code, line.iteration)
             if other is not None:
-                self._fail(torch, group, line, f'rank {ranks[other[0]]} is at {other[1]}')
+                self._fail(torch, group, line, f'rank {ranks[other[0]]} is at {Line.of_code(*other[1:])}')
                 return _own(items)
             return self._reduce(line, table, ranks)
 
@@ -131,28 +134,39 @@ class Reduction:
         if torch.distributed.get_world_size(group) < 2 or group in _failed:
             return torch, None
         if group is not self._used:
-            self._used, self._known = group, {}
+            self._used, self._known, self._unions = group, {}, {}
             self._ranks = torch.distributed.get_process_group_ranks(group)
             self._size, self._largest = _FIRST_SIZE, 0
         return torch, group
 
-    def _receive(self, torch: Any, group: Any, gathering: Gathering, payload: bytes) -> Table:
+    def _receive(self, torch: Any, group: Any, gathering: Gathering, payload: bytes) -> RankTable:
         """Return what all ranks sent; where it did not fit, they send it again, all of them."""
-        table = Table(gathering.wait())
+        table = gathering.wait()
         if table.size > self._size:
-            table = Table(Gathering(torch, group, payload, _rounded(table.size)).wait())
+            table = Gathering(torch, group, payload, _rounded(table.size)).wait()
         return table
 
-    def _reduce(self, line: Line, table: Table, ranks: list[int]) -> dict[str, Reduced]:
-        self._known.update(table.new_schemas())
-        fields, numbers, present = table.read(self._known)
-        while len(self._known) > _MOST_SCHEMAS + len(ranks):
-            del self._known[next(iter(self._known))]
+    def _reduce(self, line: Line, table: RankTable, ranks: list[int]) -> dict[str, Reduced]:
+        union = self._union_of(table.schemas())
         self._largest = max(self._largest, size_without_names(table.items))
         self._size = _rounded(self._largest + _SLACK)
         if self._strict:
-            _check_same(line, fields, present | ~table.has_values()[:, None], ranks)
-        return combine(fields, numbers, present, ranks)
+            _check_same(line, union, table, ranks)
+        return union.reduce(table, ranks)
+
+    def _union_of(self, schemas: list[tuple[int, bytes]]) -> Union:
+        for hashed, names in schemas:
+            if hashed not in self._known:
+                self._known[hashed] = unpack_names(names)
+        key = tuple(hashed for hashed, _ in schemas)
+        union = self._unions.get(key)
+        if union is None:
+            if len(self._unions) == _MOST_UNIONS:
+                self._unions.clear()
+            union = self._unions[key] = Union({hashed: self._known[hashed] for hashed in key})
+        while len(self._known) > _MOST_SCHEMAS + len(self._ranks):
+            del self._known[next(iter(self._known))]
+        return union
 
     def _fail(self, torch: Any, group: Any, line: Line, problem: object) -> None:
         _failed.add(group)
@@ -178,11 +192,11 @@ def _own(items: Sequence[Item] | None) -> dict[str, Reduced]:
     }
 
 
-def _check_same(line: Line, fields: list[Field], present: Any, ranks: list[int]) -> None:
+def _check_same(line: Line, union: Union, table: RankTable, ranks: list[int]) -> None:
     missing = [
-        f'{field.name.removeprefix(SHOWN)!r} is not on rank {_listed(ranks, present[:, column])}'
-        for column, field in enumerate(fields)
-        if field.name.startswith(SHOWN) and not present[:, column].all()
+        f'{field.name.removeprefix(SHOWN)!r} is not on rank {_listed([ranks[row] for row in rows])}'
+        for place, field in enumerate(union.fields)
+        if field.name.startswith(SHOWN) and (rows := union.rows_without(place, table))
     ]
     if missing:
         more = f'; and {len(missing) - _MOST_NAMED} more' if len(missing) > _MOST_NAMED else ''
@@ -191,7 +205,6 @@ def _check_same(line: Line, fields: list[Field], present: Any, ranks: list[int])
         )
 
 
-def _listed(ranks: list[int], has_it: Any) -> str:
-    without = [str(rank) for rank, has in zip(ranks, has_it, strict=True) if not has]
-    more = f' and {len(without) - _MOST_NAMED} more' if len(without) > _MOST_NAMED else ''
-    return ', '.join(without[:_MOST_NAMED]) + more
+def _listed(ranks: list[int]) -> str:
+    more = f' and {len(ranks) - _MOST_NAMED} more' if len(ranks) > _MOST_NAMED else ''
+    return ', '.join(map(str, ranks[:_MOST_NAMED])) + more
