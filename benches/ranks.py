@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import platform
 import statistics
@@ -32,6 +33,7 @@ RESULTS = Path(__file__).parent / 'results' / 'ranks.json'
 KEYS = (1, 8, 200)
 SIZES = (64, 1024, 16384, 262144)  # bytes that each rank sends
 ROUNDS = 101
+LOSSES = [f'loss_{key}' for key in range(8)]
 JOBS = (64, 1024, 16384)  # ranks whose payloads one process makes a line of
 
 
@@ -79,21 +81,82 @@ def contenders() -> dict[str, Callable[[], object]]:
     return named
 
 
-def measure() -> None:
-    """What each rank does: rank 0 prints the medians."""
-    dist.init_process_group('gloo')
-    torch.set_num_threads(1)
-    named = contenders()
+class Training:
+    """Iterations of a small model under DistributedDataParallel, each with a line of 8 losses.
+
+    Args:
+        name: Of the run.
+        lines: As for ``LoopLogger``; None: no logger.
+        reduce: Likewise.
+        gathers: Whether there is one bare collective besides, as large as that of a line.
+    """
+
+    def __init__(
+        self, name: str, lines: str | None = None, reduce: str | None = None, gathers: bool = False
+    ) -> None:
+        torch.manual_seed(0)
+        self._model = torch.nn.parallel.DistributedDataParallel(
+            torch.nn.Sequential(torch.nn.Linear(256, 512), torch.nn.ReLU(), torch.nn.Linear(512, 256))
+        )
+        self._optimizer = torch.optim.SGD(self._model.parameters(), lr=1e-3)
+        self._batch = torch.randn(64, 256)
+        self._gather = gathered(1024) if gathers else None
+        self._iterations: Any = None
+        if lines is not None:
+            logger = logging.getLogger(name)
+            logger.propagate = False
+            logger.addHandler(logging.NullHandler())
+            self._meter = rm.LoopLogger(
+                self._optimizer, max_iters=10**6, interval=1, lines=lines, reduce=reduce,
+                logger=logger, name=name,
+            )  # fmt: skip
+            self._iterations = iter(self._meter.train(range(10**6)))
+
+    def __call__(self) -> None:
+        if self._iterations is not None:
+            next(self._iterations)
+        self._optimizer.zero_grad()
+        loss = self._model(self._batch).square().mean()
+        loss.backward()
+        self._optimizer.step()
+        if self._iterations is not None:
+            self._meter.log(**dict.fromkeys(LOSSES, loss.detach()))
+        if self._gather is not None:
+            self._gather()
+
+
+def trainings() -> dict[str, Callable[[], object]]:
+    return {
+        'step': Training('none'),
+        'step with an all_gather of 1024 bytes': Training('bare', gathers=True),
+        'step with own lines': Training('own', 'deferred'),
+        'step with reduced lines, deferred': Training('deferred', 'deferred', 'mean'),
+        'step with reduced lines, now': Training('now', 'now', 'mean'),
+    }
+
+
+def run_in_turns(named: dict[str, Callable[[], object]], block: int) -> dict[str, list[tuple[float, float]]]:
+    """Return microseconds of a call, from blocks of so many: of time, and of this thread's work."""
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in named}
     order = list(named)
     for _ in range(ROUNDS):
         for name in order:
             dist.barrier()
             start, work = time.perf_counter(), time.thread_time()
-            named[name]()
+            for _ in range(block):
+                named[name]()
             work = time.thread_time() - work
-            times[name].append((1e6 * (time.perf_counter() - start), 1e6 * work))
+            passed = time.perf_counter() - start
+            times[name].append((1e6 * passed / block, 1e6 * work / block))
         order.append(order.pop(0))
+    return times
+
+
+def measure() -> None:
+    """What each rank does: rank 0 prints the medians."""
+    dist.init_process_group('gloo')
+    torch.set_num_threads(1)
+    times = run_in_turns(contenders(), 1) | run_in_turns(trainings(), 10)
     if dist.get_rank() == 0:
         results = {
             name: {
