@@ -128,23 +128,22 @@ class LogProcessor:
         if self._reduction is not None:
             line = Line(mode, self._done(runner, batch_idx, mode))
             return self._reduction.run(line, partial(self._draft_after_iter, runner, batch_idx, mode))
-        tag, shown, header, eta, memory = self._collect_after_iter(runner, batch_idx, mode)
+        shown, tag = self._collect_after_iter(runner, batch_idx, mode)
+        header, eta, memory = self._complete(tag, runner, batch_idx, mode)
         return tag, format_iteration(header, shown, self.num_digits, eta, memory, _SHOWN[mode])
 
     def _collect_after_iter(
         self, runner: Any, batch_idx: int, mode: str, items: list[Item] | None = None
-    ) -> tuple[dict[str, Any], dict[str, Any], str, Any, int | None]:
-        """Return the record, what the line shows, its header, the time left and the memory.
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the scalars of the line and those of the record.
 
         ``items`` gets what there is to be reduced.
         """
         custom_cfg = self._parse_windows_size(runner, batch_idx, self.custom_cfg) if self.custom_cfg else []
         shown = self._collect_scalars(custom_cfg, runner, mode)
-        tag = (
-            self._collect_scalars(custom_cfg, runner, mode, True) if self.log_with_hierarchy else dict(shown)
-        )
+        tag = shown.copy()
         if self.log_with_hierarchy:  # where mean_pattern sees the mode, the rates may differ
-            prefix = f'{mode}/'
+            tag, prefix = self._collect_scalars(custom_cfg, runner, mode, True), f'{mode}/'
             shown |= {key.removeprefix(prefix): value for key, value in tag.items() if key.endswith('lr')}
         if items is not None:
             assert self._reduction is not None
@@ -157,6 +156,15 @@ class LogProcessor:
         is_by_interval = self.window_size == 'interval' or (custom_cfg and _has_interval(custom_cfg))
         if is_by_interval and mode == 'train':  # the others are reported at their end
             self._mark_reported(runner, mode)
+        lost = lost_replays()
+        if lost:
+            self._report_lost(lost)
+        return shown, tag
+
+    def _complete(
+        self, tag: dict[str, Any], runner: Any, batch_idx: int, mode: str
+    ) -> tuple[str, Any, int | None]:
+        """Put into the record where it is in the run. Return the line's header, the time left, the memory."""
         is_built = _is_built(runner._train_loop)
         epoch = max_epochs = None
         if self.by_epoch and mode != 'test':
@@ -166,25 +174,22 @@ class LogProcessor:
             done, total = batch_idx + 1, self._get_dataloader_size(runner, mode)
         else:
             done, total = self._get_iter(runner, batch_idx), runner.max_iters
-        header = format_header('Epoch' if self.by_epoch else 'Iter', mode, epoch, max_epochs, done, total)
         tag['iter'] = runner.iter + 1 if is_built else 0
         memory = None
         if self._is_memory_shown is not False and self._has_device_memory():
             memory = tag['memory'] = self._get_max_memory(runner)
-        eta = runner.message_hub.runtime_info.get('eta')
-        lost = lost_replays()
-        if lost:
-            self._report_lost(lost)
-        return tag, shown, header, eta, memory
+        header = format_header('Epoch' if self.by_epoch else 'Iter', mode, epoch, max_epochs, done, total)
+        return header, runner.message_hub.runtime_info.get('eta'), memory
 
     def _done(self, runner: Any, batch_idx: int, mode: str) -> int:
         """Return the number of the iteration that the line shows."""
-        return batch_idx + 1 if self.by_epoch or mode != 'train' else self._get_iter(runner, batch_idx)
+        return self._get_iter(runner, batch_idx) if mode == 'train' else batch_idx + 1
 
     def _draft_after_iter(self, runner: Any, batch_idx: int, mode: str) -> Draft:
         """Return the line of this rank, to be completed with what the others say."""
         items: list[Item] = []
-        tag, shown, header, eta, memory = self._collect_after_iter(runner, batch_idx, mode, items)
+        shown, tag = self._collect_after_iter(runner, batch_idx, mode, items)
+        header, eta, memory = self._complete(tag, runner, batch_idx, mode)
         for name, value in (('eta', eta), ('memory', memory)):
             if isinstance(value, Real):
                 items.append(Item(ASIDE + name, 'max', value))
