@@ -142,6 +142,8 @@ class LoopLogger:
         _check_one_of('lines', lines, ('deferred', 'now'))
         _check_one_of('on_nan', on_nan, ('count', 'show', 'raise'))
         shown_names = checked_names(progress)
+        if log_processor is not None and (reduce is not None or strict or slowest_rank or group is not None):
+            raise ArgumentError('reduce, strict, slowest_rank and group must be given to the log_processor')
         self.max_epochs = max_epochs
         self.max_iters = max_iters
         self.interval = interval

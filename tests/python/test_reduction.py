@@ -345,6 +345,11 @@ def test_bad_options_are_refused(options, error, message):
         rm.LoopLogger(max_epochs=1, **options)
 
 
+def test_loop_logger_refuses_to_reduce_beside_a_log_processor():
+    with pytest.raises(rm.ArgumentError, match='reduce, strict, .* must be given to the log_processor'):
+        rm.LoopLogger(max_epochs=1, log_processor=rm.LogProcessor(), reduce='mean')
+
+
 def test_nan_counts_of_an_interval_are_those_since_the_last_line(runner):
     processor = rm.LogProcessor('interval', nan_counts=True)
     processor.get_log_after_iter(runner, 2, 'train')
