@@ -213,6 +213,10 @@ def test_ranks_at_different_lines_go_on_without_each_other(ranks):
         )
 
 
+def test_group_is_not_held_when_its_user_ends_it(ranks):
+    assert [ranks[rank]['held'] for rank in range(4)] == [False] * 4
+
+
 # ---- faults ----
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import weakref
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ COLLECTIVES = (
     'broadcast', 'gather', 'reduce', 'reduce_scatter_tensor', 'scatter',
 )  # fmt: skip
 calls = []
+kept = []  # to the end of the process
 
 
 def count_collectives():
@@ -201,6 +203,7 @@ def misaligned(rank):
     logging.getLogger('ringmeter').addHandler(handler)
     runner, out = Runner('misaligned'), []
     processor = rm.LogProcessor(reduce='sum')
+    kept.append(processor)
     runner.message_hub.update_scalar('train/loss', 1.0)
     runner.message_hub.update_scalar('val/loss', 1.0)
     for step in range(3):
@@ -225,8 +228,10 @@ def main(folder):
         'failing': failing_rank(rank),
         'misaligned': misaligned(rank),
     }
-    (folder / f'{rank}.json').write_text(json.dumps(results, default=float))
+    group = weakref.ref(dist.group.WORLD)
     dist.destroy_process_group()
+    results['held'] = group() is not None
+    (folder / f'{rank}.json').write_text(json.dumps(results, default=float))
 
 
 if __name__ == '__main__':

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
-from weakref import WeakSet
+from weakref import ReferenceType, WeakSet, ref
 
 from .._core import RankTable
 from .._errors import ArgumentError, ArgumentTypeError
@@ -63,8 +63,9 @@ class Reduction:
             raise ArgumentTypeError(f'group must be a process group that this rank is in, got {group!r}')
         self.how = how
         self._strict = strict
-        self._group = group
-        self._used: Any = None  # the group that the following is about
+        # Who holds a group of gloo to the end of the process has that end in an abort.
+        self._group = None if group is None else ref(group)
+        self._used: ReferenceType[Any] | None = None  # the group that the following is about
         self._ranks: list[int] = []
         self._known: dict[int, Schema] = {}  # by their hashes; the same on all ranks, as is the size
         self._unions: dict[tuple[int, ...], Union] = {}
@@ -130,11 +131,11 @@ class Reduction:
         torch = initialised_torch()
         if torch is None or self._is_off:
             return torch, None
-        group = torch.distributed.group.WORLD if self._group is None else self._group
-        if torch.distributed.get_world_size(group) < 2 or group in _failed:
+        group = torch.distributed.group.WORLD if self._group is None else self._group()
+        if group is None or torch.distributed.get_world_size(group) < 2 or group in _failed:
             return torch, None
-        if group is not self._used:
-            self._used, self._known, self._unions = group, {}, {}
+        if self._used is None or group is not self._used():
+            self._used, self._known, self._unions = ref(group), {}, {}
             self._ranks = torch.distributed.get_process_group_ranks(group)
             self._size, self._largest = _FIRST_SIZE, 0
         return torch, group
