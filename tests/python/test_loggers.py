@@ -5,9 +5,12 @@ from __future__ import annotations
 import gc
 import logging
 import logging.handlers
+import os
 import re
+import signal
 import sys
 import threading
+from collections import OrderedDict
 from functools import partial
 from pathlib import Path
 
@@ -235,7 +238,7 @@ def test_warning_is_shown_once_and_other_lines_as_often_as_they_come(capsys, new
 
 
 def test_memory_of_warnings_is_bounded_and_forgets_the_oldest():
-    repeats = RepeatedWarnings()
+    repeats = RepeatedWarnings(logging.Handler())
     logger = logging.Logger('x')
 
     def passes(text):
@@ -254,6 +257,33 @@ def test_warning_with_arguments_that_do_not_fit_does_not_stop_who_logs(capsys, n
     monkeypatch.setattr(logging, 'raiseExceptions', False)
     rm.get_logger(new()).warning('%d', 'x')
     assert capsys.readouterr().out == ''
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
+@pytest.mark.filterwarnings('ignore:.*multi-threaded.*fork:DeprecationWarning')
+def test_repeated_warning_of_a_forked_child_waits_for_no_thread_of_its_parent(new):
+    logger = rm.get_logger(new())
+    in_filter, forked = threading.Event(), threading.Event()
+
+    class Slow(OrderedDict):
+        def move_to_end(self, *arguments):
+            in_filter.set()
+            forked.wait(30)
+            super().move_to_end(*arguments)
+
+    logger.handlers[0].filters[0]._seen = Slow()
+    thread = threading.Thread(target=logger.warning, args=('from the parent',))
+    thread.start()
+    assert in_filter.wait(30)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)  # ends it
+        forked.set()
+        logger.warning('from the child')
+        os._exit(0)
+    forked.set()
+    thread.join()
+    assert os.waitpid(child, 0)[1] == 0
 
 
 # ---- kinds of files ----

@@ -68,7 +68,7 @@ class ConsoleHandler(ReportsFaults, logging.StreamHandler[TextIO]):
         logging.Handler.__init__(self)
         self._other: Any = None  # where it writes instead
         self.setFormatter(LogFormatter(CONSOLE_DATES, lambda: has_colors(sys.stdout)))
-        self.addFilter(RepeatedWarnings())
+        self.addFilter(RepeatedWarnings(self))
 
     @property
     def stream(self) -> TextIO:
@@ -138,7 +138,7 @@ class FileOptions:
         except (TypeError, ValueError) as error:
             raise ArgumentError(f'file_handler must have values that {self._name} takes: {error}') from error
         handler.setFormatter(LogFormatter(FILE_DATES))
-        handler.addFilter(RepeatedWarnings())
+        handler.addFilter(RepeatedWarnings(handler))
         return handler
 
 

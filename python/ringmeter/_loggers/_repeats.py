@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections import OrderedDict
 
 _MOST = 1024
@@ -14,11 +13,14 @@ class RepeatedWarnings(logging.Filter):
 
     It remembers 1,024 of them, by a hash. One that was forgotten, since so many others came after it was
     last seen, passes again. mmengine's filter compares texts before ``%`` is applied, and forgets none.
+
+    Args:
+        handler: Whose lock it uses: logging renews that in a forked child, since another thread may hold it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, handler: logging.Handler) -> None:
         super().__init__()
-        self._lock = threading.Lock()
+        self._handler = handler
         self._seen: OrderedDict[int, None] = OrderedDict()  # the one seen last at the end
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -28,10 +30,13 @@ class RepeatedWarnings(logging.Filter):
             key = hash((record.name, record.getMessage()))
         except Exception:  # arguments that do not fit: the handler tells where
             return True
-        with self._lock:
+        self._handler.acquire()
+        try:
             is_new = key not in self._seen
             self._seen[key] = None
             self._seen.move_to_end(key)
             if len(self._seen) > _MOST:
                 self._seen.popitem(last=False)
+        finally:
+            self._handler.release()
         return is_new
