@@ -8,6 +8,7 @@ import logging.handlers
 import os
 import re
 import signal
+import subprocess
 import sys
 import threading
 from collections import OrderedDict
@@ -177,6 +178,16 @@ def test_loggers_of_one_file_do_not_overwrite_each_other(tmp_path, new):
     assert [line.split(' - ')[-1] for line in lines(tmp_path / 'exp.log')] == ['a', 'b', 'c']
 
 
+@pytest.mark.parametrize('other', ['sub/../exp.log', 'link.log'])
+def test_loggers_share_a_file_however_its_path_is_written(tmp_path, new, other):
+    (tmp_path / 'sub').mkdir()
+    (tmp_path / 'link.log').symlink_to('exp.log')
+    first, second = (rm.get_logger(new(), tmp_path / path) for path in ('exp.log', other))
+    first.info('a')
+    second.info('b')
+    assert [line.split(' - ')[-1] for line in lines(tmp_path / 'exp.log')] == ['a', 'b']
+
+
 def test_file_mode_says_what_becomes_of_an_older_file(tmp_path, new):
     path = tmp_path / 'exp.log'
     path.write_text('old\n')
@@ -186,6 +197,43 @@ def test_file_mode_says_what_becomes_of_an_older_file(tmp_path, new):
     other.write_text('old\n')
     rm.get_logger(new(), other).info('new')
     assert [line.split(' - ')[-1] for line in lines(other)] == ['new']
+    third = tmp_path / 'third.log'
+    third.write_text('old\n')
+    rotates = {'type': 'RotatingFileHandler', 'maxBytes': 1000}
+    for config in (None, rotates):
+        with pytest.raises(FileExistsError, match='the log file cannot be written: .*third.log'):
+            rm.get_logger(new(), third, file_mode='x', file_handler=config)
+    rm.get_logger(new(), third, file_handler=rotates).info('new')
+    assert [line.split(' - ')[-1] for line in lines(third)] == ['old', 'new']
+
+
+@pytest.mark.parametrize('mode', ['w', 'a', 'x'])
+def test_file_that_is_cut_or_moved_or_closed_by_others_keeps_its_lines(tmp_path, new, mode):
+    path = tmp_path / 'exp.log'
+    logger = rm.get_logger(new(), path, file_mode=mode, file_handler={'type': 'WatchedFileHandler'})
+    logger.info('a')
+    path.rename(tmp_path / 'exp.log.1')
+    path.touch()
+    logger.info('b')
+    assert len(lines(tmp_path / 'exp.log.1')) == 1
+    path.write_text('')  # as copytruncate of logrotate does
+    logger.info('c')
+    logger.handlers[0].close()  # as dictConfig does with all handlers
+    logger.info('d')
+    assert [line.split(' - ')[-1] for line in lines(path)] == ['c', 'd']
+    assert path.read_text().startswith('20')
+
+
+def test_file_has_lines_after_somebody_has_configured_logging(tmp_path):
+    code = """if True:
+        import logging.config, sys, ringmeter as rm
+        logger = rm.get_logger('train', sys.argv[1])
+        logger.info('before')
+        logging.config.dictConfig({'version': 1, 'disable_existing_loggers': False})
+        logger.info('behind')
+    """
+    subprocess.run([sys.executable, '-c', code, tmp_path / 'exp.log'], check=True, stdout=subprocess.DEVNULL)
+    assert [line.split(' - ')[-1] for line in lines(tmp_path / 'exp.log')] == ['before', 'behind']
 
 
 # ---- ranks ----

@@ -92,7 +92,7 @@ def get_logger(
 
 def _add_file(logger: logging.Logger, path: Path, level: int, options: FileOptions) -> None:
     """Add it, unless it is there. Loggers that write the same file share its handler."""
-    key = str(path.absolute())
+    key = os.path.realpath(path)
     handler = _files.get(key)
     if handler in _handlers_of(logger):
         return

@@ -117,6 +117,7 @@ class FileOptions:
         if 'delay' in parameters:  # it is opened when its arguments have been accepted
             options['delay'] = True
         self._make = partial(_reporting(cls), **options)
+        self._is_new = file_mode == 'x'
         self._name = cls.__name__
 
     def open(self, path: str | os.PathLike[str]) -> FileHandler:
@@ -131,6 +132,10 @@ class FileOptions:
             path.parent.mkdir(parents=True, exist_ok=True)
             handler: FileHandler = self._make(path)
             if handler.stream is None:
+                mode = 'x' if self._is_new else handler.mode  # what rotates appends
+                if mode == 'x' or (mode == 'w' and path.is_file()):
+                    path.open(mode).close()
+                handler.mode = 'a'  # others may cut the file or close the handler, as dictConfig does
                 handler.stream = handler._open()
         except OSError as error:
             reason = f'the log file cannot be written: {error.strerror or error}'
