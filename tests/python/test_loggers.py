@@ -119,6 +119,23 @@ def test_level_has_a_colour_on_terminals_only(
     assert '\033' not in (tmp_path / 'exp.log').read_text()
 
 
+def test_process_without_an_output_has_the_lines_in_the_file_alone(tmp_path, monkeypatch, capsys, new):
+    logger = rm.get_logger(new(), tmp_path / 'exp.log')
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, 'stdout', None)
+        logger.info('line')
+    assert capsys.readouterr().err == ''
+    assert len(lines(tmp_path / 'exp.log')) == 1
+
+
+@pytest.mark.parametrize(
+    ('level', 'expected'), [('warn', 30), ('Debug', 10), (7, 7), (logging.ERROR, 40), ('Notice', 25), (0, 1)]
+)
+def test_level_is_a_name_or_number_of_logging(monkeypatch, new, level, expected):
+    monkeypatch.setitem(logging._nameToLevel, 'Notice', 25)  # what addLevelName does, and cannot undo
+    assert rm.get_logger(new(), log_level=level).level == expected
+
+
 # ---- the same logger again, children, others ----
 
 
@@ -248,6 +265,12 @@ def test_ranks_but_the_first_print_errors_and_write_nothing(tmp_path, capsys, mo
     (line,) = capsys.readouterr().out.splitlines()
     assert line.endswith(' - loud')
     assert list(tmp_path.iterdir()) == []
+    for critical in (
+        rm.get_logger(new(), log_level='CRITICAL'),
+        rm.LoopLogger(max_epochs=1, log_level='CRITICAL').logger,
+    ):
+        critical.error('not asked for')
+    assert capsys.readouterr().out == ''
 
 
 @pytest.mark.parametrize('arguments', [{'log_level': 'DEBUG'}, {'all_ranks': True}])
@@ -416,9 +439,11 @@ def test_wrong_argument_is_one_error_and_changes_nothing(tmp_path, new, argument
     assert (logging.getLogger(name).handlers, logging.getLogger(name).propagate) == ([], True)
 
 
-@pytest.mark.parametrize('log_file', ['', 3])
-def test_log_file_must_be_a_path(new, log_file):
-    with pytest.raises(rm.ArgumentTypeError, match='log_file must be a path or None, got '):
+@pytest.mark.parametrize('log_file', ['', '.', '/', 3])
+@pytest.mark.parametrize('rank', [0, 1])
+def test_log_file_must_be_a_path(monkeypatch, new, log_file, rank):
+    as_rank(monkeypatch, rank)
+    with pytest.raises(rm.ArgumentTypeError, match='log_file must be the path of a file or None, got '):
         rm.get_logger(new(), log_file)
 
 
@@ -663,6 +688,20 @@ def test_work_dir_that_cannot_be_written_is_one_error(tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(OSError, match='the log file cannot be written: '):
         rm.LoopLogger(max_epochs=1, work_dir=tmp_path / 'file')
+
+
+def test_lines_of_a_loop_come_back_when_logging_is_no_longer_disabled(capsys):
+    logger = rm.LoopLogger(max_epochs=1).logger
+    logger.info('a')
+    logging.disable()
+    try:
+        logger.info('b')
+    finally:
+        logging.disable(logging.NOTSET)
+    logger.info('c')
+    logger.setLevel('ERROR')
+    logger.info('d')
+    assert [line.split(' - ')[-1] for line in capsys.readouterr().out.splitlines()] == ['a', 'c']
 
 
 def test_level_of_a_loop_is_checked():

@@ -66,8 +66,8 @@ def get_logger(
     """
     if not isinstance(name, str) or not name:
         raise ArgumentTypeError(f'name must be a str that is not empty, got {name!r}')
-    if log_file is not None and (not isinstance(log_file, str | os.PathLike) or not os.fspath(log_file)):
-        raise ArgumentTypeError(f'log_file must be a path or None, got {log_file!r}')
+    if log_file is not None and (not isinstance(log_file, str | os.PathLike) or not Path(log_file).name):
+        raise ArgumentTypeError(f'log_file must be the path of a file or None, got {log_file!r}')
     level = level_of(log_level)
     options = FileOptions(file_mode, file_handler)
     if log_file is None and file_handler is not None:
@@ -79,7 +79,7 @@ def get_logger(
         if log_file is not None and (rank == 0 or all_ranks or level <= logging.DEBUG):
             _add_file(logger, file_of_rank(log_file, rank), level, options)
         if not any(isinstance(handler, ConsoleHandler) for handler in before):
-            _add_console(logger, logging.ERROR if rank else level)
+            _add_console(logger, max(level, logging.ERROR) if rank else level)
         new = [handler for handler in logger.handlers if handler not in before]
         if new:
             ours = [handler for handler in _handlers_of(logger) if isinstance(handler, ReportsFaults)]

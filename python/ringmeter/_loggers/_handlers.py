@@ -71,12 +71,16 @@ class ConsoleHandler(ReportsFaults, logging.StreamHandler[TextIO]):
         self.addFilter(RepeatedWarnings(self))
 
     @property
-    def stream(self) -> TextIO:
+    def stream(self) -> Any:
         return sys.stdout if self._other is None else self._other
 
     @stream.setter
     def stream(self, stream: Any) -> None:  # for setStream()
         self._other = None if stream is sys.stdout else stream
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.stream is not None:  # as print() has it
+            super().emit(record)
 
 
 class FileHandler(ReportsFaults, logging.FileHandler):

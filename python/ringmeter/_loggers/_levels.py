@@ -19,7 +19,9 @@ def level_of(log_level: int | str) -> int:
     """
     if isinstance(log_level, bool) or not isinstance(log_level, int | str):
         raise ArgumentTypeError(f'log_level must be an int or a str, got {log_level!r}')
-    level = log_level if isinstance(log_level, int) else logging.getLevelName(log_level.upper())
+    level = log_level if isinstance(log_level, int) else logging.getLevelName(log_level)
+    if isinstance(log_level, str) and not isinstance(level, int):
+        level = logging.getLevelName(log_level.upper())
     if not isinstance(level, int) or level < 0:
         known = ', '.join(map(repr, _NAMES))
         raise ArgumentError(f'log_level must be one of {known} or an int of at least 0, got {log_level!r}')

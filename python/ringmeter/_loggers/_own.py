@@ -16,9 +16,8 @@ from ._rank_files import file_of_rank, timestamp
 class _Logger(logging.Logger):
     """A logger that is not among those of ``logging.getLogger``, whose cache of levels nobody else clears."""
 
-    def setLevel(self, level: int | str) -> None:
-        super().setLevel(level)
-        self._cache.clear()  # type: ignore[attr-defined]
+    def isEnabledFor(self, level: int) -> bool:
+        return not self.disabled and level >= self.level and level > self.manager.disable
 
 
 class OwnLog:
@@ -50,7 +49,7 @@ class OwnLog:
     def set_main(self, is_main: bool) -> None:
         """Be the process that prints, or one of the others, which print errors."""
         self._rank = 0 if is_main else max(1, self._rank)
-        self.console.setLevel(self._level if is_main else logging.ERROR)
+        self.console.setLevel(self._level if is_main else max(self._level, logging.ERROR))
         self._update_level()
 
     def replace_console(self, console: ConsoleHandler) -> None:
