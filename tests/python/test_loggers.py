@@ -179,6 +179,10 @@ def test_levels_that_others_have_set_stay(tmp_path, written, new):
     child = logging.getLogger(f'{name}.data')
     assert rm.get_logger(child.name).level == logging.NOTSET
     assert written[1] == ['line']
+    logger.setLevel('DEBUG')
+    rm.get_logger(name, tmp_path / 'exp.log').debug('still asked for')
+    assert written[1] == ['line', 'still asked for']
+    assert lines(tmp_path / 'exp.log') == []
 
 
 def test_root_logger_gets_nothing(capsys, new, caplog):

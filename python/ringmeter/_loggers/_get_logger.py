@@ -76,14 +76,16 @@ def get_logger(
     logger = logging.getLogger(name)
     with _lock:
         before = _handlers_of(logger)
+        has_console = any(isinstance(handler, ConsoleHandler) for handler in before)
         if log_file is not None and (rank == 0 or all_ranks or level <= logging.DEBUG):
             _add_file(logger, file_of_rank(log_file, rank), level, options)
-        if not any(isinstance(handler, ConsoleHandler) for handler in before):
+        if not has_console:
             _add_console(logger, max(level, logging.ERROR) if rank else level)
         new = [handler for handler in logger.handlers if handler not in before]
         if new:
             ours = [handler for handler in _handlers_of(logger) if isinstance(handler, ReportsFaults)]
-            logger.setLevel(lowest_level(ours))
+            lowest = lowest_level(ours)
+            logger.setLevel(min(lowest, logger.getEffectiveLevel()) if has_console else lowest)
     note_choice('rank', rank_source())
     if level <= logging.DEBUG:
         follow_library(logger, new)
