@@ -694,6 +694,22 @@ def test_work_dir_that_cannot_be_written_is_one_error(tmp_path):
         rm.LoopLogger(max_epochs=1, work_dir=tmp_path / 'file')
 
 
+def test_end_of_a_loop_leaves_the_handlers_of_others_open(tmp_path, new):
+    mine = rm.get_logger(new(), tmp_path / 'mine.log')
+    meter = rm.LoopLogger(max_epochs=1, work_dir=tmp_path / 'loop')
+    meter.logger.addHandler(mine.handlers[0])
+    own = meter.logger
+    own.info('a')
+    stream = mine.handlers[0].stream
+    del meter
+    gc.collect()
+    assert not stream.closed
+    own.info('b')
+    assert [line.split(' - ')[-1] for line in lines(tmp_path / 'mine.log')] == ['a', 'b']
+    (log_file,) = (tmp_path / 'loop').glob('*.log')
+    assert len(lines(log_file)) == 1
+
+
 def test_lines_of_a_loop_come_back_when_logging_is_no_longer_disabled(capsys):
     logger = rm.LoopLogger(max_epochs=1).logger
     logger.info('a')

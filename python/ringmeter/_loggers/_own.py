@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .._choices import note_choice
 from .._rank import current_rank, rank_source
-from ._handlers import ConsoleHandler, FileOptions
+from ._handlers import ConsoleHandler, FileHandler, FileOptions
 from ._levels import level_of, lowest_level
 from ._library import follow_library, leave_library
 from ._rank_files import file_of_rank, timestamp
@@ -42,6 +42,7 @@ class OwnLog:
         self.console = ConsoleHandler()
         self.console.owner = self.logger
         self.logger.addHandler(self.console)
+        self._file: FileHandler | None = None
         self.set_main(self._rank == 0)
         note_choice('rank', rank_source())
         self._show_choices(self.console)
@@ -56,7 +57,9 @@ class OwnLog:
         """Write to the console through another handler."""
         console.owner = self.logger
         console.setLevel(self.console.level)
-        self.logger.handlers[0] = self.console = console
+        self.logger.removeHandler(self.console)
+        self.logger.addHandler(console)
+        self.console = console
 
     def open(self, work_dir: Path) -> None:
         """Write to a file in that folder, in place of an earlier one, if this rank has one.
@@ -71,6 +74,7 @@ class OwnLog:
         handler.owner = self.logger
         handler.setLevel(self._level)
         self._close_file()
+        self._file = handler
         self.logger.addHandler(handler)
         self._update_level()
         self._show_choices(handler)
@@ -87,9 +91,9 @@ class OwnLog:
             follow_library(self.logger, [handler])
 
     def _close_file(self) -> None:
-        for handler in self.logger.handlers[1:]:
-            self.logger.removeHandler(handler)
-            handler.close()
+        if self._file is not None:
+            self.logger.removeHandler(self._file)
+            self._file.close()
 
     def _update_level(self) -> None:
-        self.logger.setLevel(lowest_level(self.logger.handlers))
+        self.logger.setLevel(lowest_level([self.console, *([self._file] if self._file else [])]))
