@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from ._choices import note_choice
 from ._core import format_iteration
 from ._errors import ArgumentError, ArgumentTypeError
 from ._landed_values import landed_means
@@ -48,9 +49,11 @@ def terminal() -> Console | None:
     try:
         import rich
     except ImportError:
+        note_choice('progress', 'lines alone: rich is not installed')
         return None
     console = rich.get_console()
     is_live = console.is_interactive and not console.is_jupyter and console.file.isatty()
+    note_choice('progress', 'bars of rich' if is_live else 'lines alone: the output is no live terminal')
     return console if is_live else None
 
 

@@ -167,6 +167,15 @@ def test_children_write_through_it_once(tmp_path, capsys, new):
     assert [line.split(' - ')[-1] for line in lines(tmp_path / 'data.log')] == ['from data']
 
 
+def test_child_that_was_set_up_first_writes_alone(tmp_path, capsys, new):
+    name = new()
+    child = rm.get_logger(f'{name}.data')
+    rm.get_logger(name, tmp_path / 'a.log')
+    child.info('once')
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    assert lines(tmp_path / 'a.log') == []
+
+
 def test_levels_that_others_have_set_stay(tmp_path, written, new):
     name = new()
     logging.getLogger(name).addHandler(written[0].handlers[0])

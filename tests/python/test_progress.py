@@ -157,7 +157,7 @@ def test_no_terminal_has_the_lines_alone(capsys):
 
 
 @pytest.mark.parametrize('why', ['no rich', 'another rank', 'dumb', 'notebook', 'file'])
-def test_no_display_without_a_live_terminal(screen, monkeypatch, why):
+def test_no_display_without_a_live_terminal(screen, monkeypatch, chosen, why):
     if why == 'no rich':
         monkeypatch.setitem(sys.modules, 'rich', None)
     elif why == 'another rank':
@@ -172,6 +172,9 @@ def test_no_display_without_a_live_terminal(screen, monkeypatch, why):
     for _ in meter.train([0]):
         meter.log(loss=1.0)
     assert screen.getvalue() == ''
+    said = [choice for choice in chosen() if choice.startswith('Get progress from lines alone: ')]
+    reason = 'rich is not installed' if why == 'no rich' else 'the output is no live terminal'
+    assert said == ([] if why == 'another rank' else [f'Get progress from lines alone: {reason}'])
 
 
 def test_display_that_fails_ends_and_the_loop_does_not(screen, monkeypatch, caplog):

@@ -24,6 +24,8 @@ _RESET = '\033[0m'
 class LogFormatter(logging.Formatter):
     """``<date> - <name> - <LEVEL> - <message>``, from ERROR on with the place in the code.
 
+    mmengine's has but the message of CRITICAL, and of levels that somebody has added.
+
     Args:
         dates: Format of dates, as of ``time.strftime``.
         is_colored: Whether the level has a colour. Asked for every line.
