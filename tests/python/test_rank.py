@@ -19,6 +19,16 @@ def test_process_that_nobody_launched_is_alone():
     assert current_rank() == (0, 1)
 
 
+@pytest.mark.parametrize(
+    'variables',
+    [{'WORLD_SIZE': '8'}, {'RANK': '', 'WORLD_SIZE': ''}, {'SLURM_NTASKS': '8', 'SLURM_JOB_ID': '1'}],
+)
+def test_size_without_a_rank_is_no_launchers(monkeypatch, variables):
+    for name, value in variables.items():  # the last as in a shell that salloc has opened
+        monkeypatch.setenv(name, value)
+    assert current_rank() == (0, 1)
+
+
 @pytest.mark.parametrize(('rank_name', 'size_name'), _VARIABLES)
 def test_rank_is_the_launchers(monkeypatch, rank_name, size_name):
     monkeypatch.setenv(rank_name, '3')
