@@ -10,6 +10,7 @@ import os
 import struct
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ IN_ROWS = [
     ({'train/loss': 0.1, 'train/lr': 1e-05}, 10),
     ({'val/accuracy, "top 1"': 3, 'train/loss': math.nan}, 20),
     ({'train/loss': -math.inf, 'train/half': np.float32(0.5), 'note': 'text', 'all': [1, 2]}, 20),
+    ({'done': True}, np.int64(21)),
 ]
 
 
@@ -115,6 +117,7 @@ def test_csv_has_a_row_a_scalar_and_never_changes_what_it_has(tmp_path):
         ['20', 'train/loss', 'nan'],
         ['20', 'train/loss', '-inf'],
         ['20', 'train/half', '0.5'],
+        ['21', 'done', '1'],
         ['30', 'two lines', '1.5'],
     ]
 
@@ -172,6 +175,37 @@ def test_line_that_a_full_disk_cut_off_is_mended(tmp_path, kind, monkeypatch):
     sink.add_scalars({'c': 3.0}, 3)
     lines = sink.path.read_text().splitlines()
     assert lines[-1] == ('3,c,3.0' if kind is sinks.CSV else '{"c": 3.0, "step": 3}')
+
+
+@pytest.mark.parametrize('kind', [sinks.CSV, sinks.JSONLines])
+def test_threads_that_begin_together_write_whole_lines(tmp_path, kind):
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for attempt in range(20):
+            sink = kind(tmp_path / f'file{attempt}')
+            begin = threading.Barrier(8)
+
+            def work(number, sink=sink, begin=begin):
+                begin.wait()
+                for step in range(5):
+                    sink.add_scalars({f'{number}/{i}': 1.5 for i in range(300)}, step)
+
+            threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            lines = sink.path.read_text().splitlines()
+            if kind is sinks.CSV:
+                assert lines.pop(0) == 'step,name,value'
+                assert sorted(lines) == sorted(
+                    f'{step},{number}/{i},1.5' for step in range(5) for number in range(8) for i in range(300)
+                )
+            else:
+                assert [len(json.loads(line)) for line in lines] == [301] * 40
+    finally:
+        sys.setswitchinterval(before)
 
 
 @pytest.mark.parametrize('kind', [sinks.CSV, sinks.JSONLines])

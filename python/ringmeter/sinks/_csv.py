@@ -37,17 +37,18 @@ class CSV(TextFile):
             ArgumentTypeError: This is no record, or no step.
             OSError: The file cannot be written.
         """
-        rows = [(step, without_line_breaks(name), value) for name, value in numbers(scalars, step).items()]
+        found = numbers(scalars, step)
+        rows = [(int(step), without_line_breaks(name), +value) for name, value in found.items()]  # +True is 1
         text = io.StringIO()
         csv.writer(text, lineterminator='\n').writerows(rows)
         self._append(text.getvalue())
 
     def _mend(self) -> None:
+        begin, cut = last_line(self.path)
         with self.path.open('rb') as file:
             first = file.readline(80).rstrip(b'\r\n').decode(errors='replace')
-        if not _HEADER.startswith(first) or (last_line(self.path)[0] > 0 and first != _HEADER):
+        if not _HEADER.startswith(first) or (begin > 0 and first != _HEADER):
             raise ArgumentError(f'{self.path} must have the columns {_HEADER!r}, or be new, got {first!r}')
-        begin, cut = last_line(self.path)
         if cut:
             os.truncate(self.path, begin)
         if begin == 0:

@@ -44,9 +44,5 @@ def _plain(value: Any) -> Any:
         return value
     try:
         return value.item()
-    except (
-        TypeError,
-        ValueError,
-        RuntimeError,
-    ):  # several elements: ValueError of numpy, RuntimeError of torch
+    except (TypeError, ValueError, RuntimeError):  # of several elements: numpy's is a ValueError, torch's not
         return None

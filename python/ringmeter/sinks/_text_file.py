@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
 from .._errors import ArgumentTypeError
+
+_opening = threading.Lock()
 
 
 def append_text(path: str | os.PathLike[str], text: str) -> None:
@@ -44,6 +47,10 @@ class TextFile:
         Raises:
             OSError: It cannot be written.
         """
+        with _opening:
+            self._open()
+
+    def _open(self) -> None:
         self.make_folder()
         append_text(self.path, '')
         self._mend()
@@ -61,10 +68,14 @@ class TextFile:
 
     def _append(self, text: str) -> None:
         if not self._is_whole:
-            self.open()
-        self._is_whole = False
-        append_text(self.path, text)
-        self._is_whole = True
+            with _opening:
+                if not self._is_whole:  # yet: another thread may have opened it
+                    self._open()
+        try:
+            append_text(self.path, text)
+        except BaseException:
+            self._is_whole = False
+            raise
 
     def _mend(self) -> None:
         """Let the next line begin on a line of its own."""
