@@ -218,7 +218,7 @@ class EvaluationPass(Pass):
         meter = self._meter
         self.close()
         if waits:
-            meter.flush()
+            meter._settle()
         if not meter._makes_lines():
             return
         self.loop.size = self.done
@@ -231,6 +231,7 @@ class EvaluationPass(Pass):
         arguments = (runner, self.done - 1, self.mode, self.mode == 'test')
         if waits or meter._lines is None:
             self._write(runner, None, *processor.get_log_after_epoch(*arguments))
+            meter._writer.sinks.flush()
             return
         make = processor.get_log_after_epoch if processor._reduction is None else processor._draft_after_epoch
         write = partial(self._write, runner, time.time())

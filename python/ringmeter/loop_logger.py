@@ -311,11 +311,7 @@ class LoopLogger:
         Raises:
             NanError: With ``on_nan='raise'``, one of the values is NaN.
         """
-        self._flush_lines()
-        if self._has_left:
-            self._look_for_nans('train', self.iter + 1)
-        if self._nan_watch is not None:
-            self._nan_watch.flush()
+        self._settle()
         self._writer.sinks.flush()
 
     def close(self) -> None:
@@ -330,6 +326,14 @@ class LoopLogger:
             self.flush()
         finally:
             self._close()
+
+    def _settle(self) -> None:
+        """Write the lines that still wait, and look at all values for NaNs."""
+        self._flush_lines()
+        if self._has_left:
+            self._look_for_nans('train', self.iter + 1)
+        if self._nan_watch is not None:
+            self._nan_watch.flush()
 
     def _flush_lines(self) -> None:
         if self._lines is not None:

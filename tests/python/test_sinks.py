@@ -253,8 +253,8 @@ def test_loop_opens_writes_flushes_and_closes():
         (1, ['train/data_time', 'train/loss', 'train/time']),
         (2, ['train/data_time', 'train/loss', 'train/time']),
         'flush',
-        'flush',
         (2, ['val/accuracy', 'val/data_time', 'val/time']),
+        'flush',
         'flush',
         'close',
     ]
