@@ -329,6 +329,27 @@ def test_sink_that_fails_slowly_is_left_alone_for_ten_times_as_long(monkeypatch,
     ]
 
 
+def test_flush_that_fails_slowly_is_left_alone_and_records_go_on(monkeypatch, written):
+    now = [0.0]
+    monkeypatch.setattr('ringmeter.sinks._sink_list.time.monotonic', lambda: now[0])
+
+    class Server(Board):
+        def flush(self):
+            self.log.append('flush')
+            now[0] += 1.0
+            raise ConnectionError('down')
+
+    server = Server()
+    meter = rm.LoopLogger(max_epochs=1, logger=written[0], sinks=[server])
+    for step in range(11):
+        meter._writer.sinks.add_scalars({}, step)
+        meter.flush()
+        now[0] += 1.0
+    assert [entry[0] for entry in server.log if isinstance(entry, tuple)] == list(range(11))
+    assert server.log.count('flush') == 2
+    assert sum('failed' in text for text in written[1]) == 1
+
+
 def test_other_ranks_open_nothing(monkeypatch, tmp_path):
     monkeypatch.setenv('RANK', '1')
     monkeypatch.setenv('WORLD_SIZE', '2')
@@ -539,6 +560,7 @@ def mlflow(monkeypatch, tmp_path):
     module = pytest.importorskip('mlflow')
     monkeypatch.setenv('MLFLOW_ALLOW_FILE_STORE', 'true')
     monkeypatch.setenv('MLFLOW_TRACKING_URI', (tmp_path / 'runs').as_uri())
+    monkeypatch.setenv('MLFLOW_ASYNC_LOGGING_THREADPOOL_SIZE', '1')  # two disturb each other in a file
     yield module
     module.end_run()
     module.config.enable_async_logging(False)
@@ -561,6 +583,28 @@ def test_mlflow_has_what_was_logged(mlflow, in_background):
     assert (ended.info.run_name, ended.info.status) == ('digits', 'FINISHED')
     assert str(metric(mlflow, run.info.run_id, 'train/loss')) == '[(1, 1.0), (2, nan), (3, nan)]'
     assert metric(mlflow, run.info.run_id, 'val/accuracy') == [(3, 0.5)]
+
+
+def test_mlflow_tells_of_any_record_that_is_lost_in_the_background(mlflow, monkeypatch):
+    from mlflow.store.tracking.file_store import FileStore
+
+    mlflow.config.enable_async_logging()
+    log_batch, failures = FileStore.log_batch, [OSError('full')]
+
+    def fail_once(*arguments, **more):
+        if failures:
+            raise failures.pop()
+        log_batch(*arguments, **more)
+
+    monkeypatch.setattr(FileStore, 'log_batch', fail_once)
+    sink = sinks.MLflow()
+    sink.add_scalars({'a': 1.0}, 1)
+    sink.add_scalars({'a': 2.0}, 2)
+    run_id = mlflow.active_run().info.run_id
+    with pytest.raises(mlflow.exceptions.MlflowException, match='full'):
+        sink.flush()
+    sink.close()
+    assert metric(mlflow, run_id, 'a') == [(2, 2.0)]
 
 
 def test_mlflow_run_that_others_started_goes_on(mlflow):

@@ -41,7 +41,7 @@ class MLflow:
         self._start = start
         self._is_own = False
         self._mlflow: Any = None
-        self._pending: Any = None  # the newest records, where MLflow logs in the background
+        self._pending: list[Any] = []  # records, where MLflow logs in the background
 
     def open(self) -> None:
         """Find the run, or start one.
@@ -68,13 +68,14 @@ class MLflow:
         """
         found = {_allowed(name): float(value) for name, value in numbers(scalars, step).items()}
         self.open()
-        self._pending = self._mlflow.log_metrics(found, step=step, run_id=self._run_id)
+        logged = self._mlflow.log_metrics(found, step=step, run_id=self._run_id)
+        if logged is not None:
+            self._pending.append(logged)
 
     def flush(self) -> None:
         """Wait for what MLflow logs in the background."""
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            pending.wait()
+        while self._pending:
+            self._pending.pop().wait()
 
     def close(self) -> None:
         """Wait likewise, and end a run that was started here."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -20,8 +20,9 @@ _REST = 10  # a sink that failed is left alone for so many times as long as that
 class SinkList(list[Sink]):
     """Sinks that get the same records, in the process of rank 0 only.
 
-    One that raises is reported once, and loses that record; training goes on. It is tried again, but not at
-    once: a server that is down may take minutes to say so, and takes a tenth of the time at most.
+    One that raises is reported once, and loses that record; training goes on. The method that raised is tried
+    again, but not at once: a server that is down may take minutes to say so, and takes a tenth of the time at
+    most.
     """
 
     def __init__(self, logger: logging.Logger) -> None:
@@ -29,7 +30,7 @@ class SinkList(list[Sink]):
         self._logger = logger
         self._process = os.getpid()
         self._failed: list[Sink] = []
-        self._rests_until: dict[int, float] = {}  # by id
+        self._rests_until: dict[tuple[int, str], float] = {}  # of each, by id, the methods that failed
 
     def open(self, sinks: Iterable[Any]) -> None:
         """Take sinks and let them open what they write to. If one cannot, those before it are closed.
@@ -54,34 +55,33 @@ class SinkList(list[Sink]):
             note_choice(f'sink `{type(sink).__name__}`', str(sink))
 
     def add_scalars(self, scalars: dict[str, Any], step: int) -> None:
-        if current_rank().number != 0:
-            return
-        for sink in self:
-            until = self._rests_until.get(id(sink))
-            if until is None or time.monotonic() >= until:
-                self._try(sink, lambda sink=sink: sink.add_scalars(scalars, step))  # type: ignore[misc]
+        if current_rank().number == 0:
+            self._each('add_scalars', scalars, step)
 
     def flush(self) -> None:
         """Let them write what they still hold."""
-        for sink in self:
-            self._try(sink, lambda sink=sink: _call(sink, 'flush'))  # type: ignore[misc]
+        self._each('flush')
 
     def close(self) -> None:
         """Close them, and hand them nothing more. A forked child leaves them open: they are its parent's."""
-        for sink in self if os.getpid() == self._process else ():
-            self._try(sink, lambda sink=sink: _call(sink, 'close'))  # type: ignore[misc]
+        if os.getpid() == self._process:
+            self._each('close')
         self.clear()
 
-    def _try(self, sink: Sink, action: Callable[[], None]) -> None:
-        start = time.monotonic()
-        try:
-            action()
-        except Exception as error:
-            now = time.monotonic()
-            self._rests_until[id(sink)] = now + _REST * (now - start)
-            if not any(sink is failed for failed in self._failed):
-                self._failed.append(sink)
-                self._logger.warning('%s failed, its records are lost: %r', sink, error)
+    def _each(self, method: str, *arguments: Any) -> None:
+        for sink in self:
+            call = id(sink), method
+            start = time.monotonic()
+            if start < self._rests_until.get(call, start):
+                continue
+            try:
+                _call(sink, method, *arguments)
+            except Exception as error:
+                now = time.monotonic()
+                self._rests_until[call] = now + _REST * (now - start)
+                if not any(sink is failed for failed in self._failed):
+                    self._failed.append(sink)
+                    self._logger.warning('%s failed, its records are lost: %r', sink, error)
 
 
 def _checked(sinks: Any) -> list[Any]:
@@ -94,7 +94,7 @@ def _checked(sinks: Any) -> list[Any]:
     return checked
 
 
-def _call(sink: Any, method: str) -> None:
+def _call(sink: Any, method: str, *arguments: Any) -> None:
     action = getattr(sink, method, None)
     if action is not None:
-        action()
+        action(*arguments)
