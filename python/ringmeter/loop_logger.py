@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +27,7 @@ from .deferred_lines import DeferredLines
 from .log_processor import LogProcessor
 from .message_hub import MessageHub
 from .sinks import Sink
+from .sinks._sink_list import SinkList
 
 Batch = TypeVar('Batch')
 
@@ -177,7 +178,8 @@ class LoopLogger:
         self._progress = None if shown_names is None else self._make_display(shown_names)
         self._close = weakref.finalize(self, _close, self._lines, self._writer, self._progress)
         if self._writer.sinks or self._progress is not None:
-            atexit.register(self._close)  # before what the clients of sinks have registered, which ends them
+            # Before what the clients of sinks have registered, which ends them.
+            atexit.register(_close_at_exit, self._close, self._writer.sinks)
         self.message_hub = MessageHub.get_instance(_free_name(name))
         self._nan_watch = NanWatch(self.message_hub) if on_nan == 'raise' else None
         self._has_idle_time = idle_time
@@ -496,6 +498,11 @@ def _close(lines: DeferredLines | None, writer: LineWriter, progress: ProgressDi
     if lines is not None:
         lines.flush_at_exit()
     writer.sinks.close()
+
+
+def _close_at_exit(close: Callable[[], Any], sinks: SinkList) -> None:
+    sinks.is_at_exit = True
+    close()
 
 
 def _discard(*_: Any, **__: Any) -> None:

@@ -467,14 +467,14 @@ def test_tensorboard_needs_a_folder_or_a_writer(arguments):
 # ---- Weights & Biases, offline ----
 
 
-def history_of(folder):
-    """The rows of an offline run's history, and its x axes: its file is a log as LevelDB's, of protobufs."""
+def records_of(folder):
+    """Yield the records of an offline run's file, which is a log as LevelDB's, of protobufs."""
     import wandb
     from wandb.proto import wandb_internal_pb2
 
     wandb.teardown()  # waits for the process that writes
     (path,) = folder.glob('wandb/offline-run-*/*.wandb')
-    data, block, rows, axes, position, whole = path.read_bytes(), 32768, [], {}, 7, b''
+    data, block, position, whole = path.read_bytes(), 32768, 7, b''
     while position + 7 <= len(data):
         if block - position % block < 7:
             position += block - position % block
@@ -487,6 +487,13 @@ def history_of(folder):
         record = wandb_internal_pb2.Record()
         record.ParseFromString(whole)
         whole = b''
+        yield record
+
+
+def history_of(folder):
+    """Return the rows of an offline run's history, and its x axes."""
+    rows, axes = [], {}
+    for record in records_of(folder):
         if record.WhichOneof('record_type') == 'history':
             rows.append(
                 {
@@ -545,6 +552,20 @@ def test_wandb_that_is_switched_off_is_no_fault(wandb, monkeypatch, tmp_path):
     assert meter._writer.sinks._failed == []
     meter.close()
     assert not list(tmp_path.glob('wandb/*run*'))
+
+
+@pytest.mark.parametrize(('end', 'code'), [('', 0), ('sys.exit(3)', 3), ('1 / 0', 1)])
+def test_wandb_tells_a_process_that_failed(wandb, tmp_path, end, code):
+    lines = f"""
+import sys, ringmeter as rm, ringmeter.sinks
+meter = rm.LoopLogger(max_epochs=1, interval=1, sinks=[rm.sinks.WandB()])
+for value in meter.train([1.0, 2.0]):
+    meter.log(loss=value)
+{end}
+"""
+    subprocess.run([sys.executable, '-c', lines], check=False, capture_output=True, timeout=120)
+    ends = [record.exit for record in records_of(tmp_path) if record.WhichOneof('record_type') == 'exit']
+    assert [end.exit_code for end in ends] == [code]
 
 
 def test_wandb_takes_a_run_or_arguments():

@@ -28,6 +28,7 @@ class SinkList(list[Sink]):
     def __init__(self, logger: logging.Logger) -> None:
         super().__init__()
         self._logger = logger
+        self.is_at_exit = False  # of the process
         self._process = os.getpid()
         self._failed: list[Sink] = []
         self._rests_until: dict[tuple[int, str], float] = {}  # of each, by id, the methods that failed
@@ -65,6 +66,8 @@ class SinkList(list[Sink]):
     def close(self) -> None:
         """Close them, and hand them nothing more. A forked child leaves them open: they are its parent's."""
         if os.getpid() == self._process:
+            if self.is_at_exit:
+                self._each('leave_run')
             self._each('close')
         self.clear()
 

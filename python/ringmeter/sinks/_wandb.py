@@ -70,5 +70,9 @@ class WandB:
             self._run.finish()
             self._run, self._is_own, self._is_defined = None, False, False
 
+    def leave_run(self) -> None:
+        """Leave a run that was started here to the end of the process: W&B then tells one that failed."""
+        self._is_own = False
+
     def __str__(self) -> str:
         return 'WandB'
