@@ -67,7 +67,7 @@ class ProgressDisplay:
     Args:
         names: What to show, without modes; if none are given, the learning rate and the losses of training,
             and everything of an evaluation, up to four values.
-        logger: Whose lines on the terminal come above the bars.
+        logger: Whose lines on the terminal come above the bars, besides those of all that have a name.
         window_size: Over how many values the means of training are.
         digits: Digits of values after the point.
     """
@@ -184,7 +184,8 @@ class ProgressDisplay:
 
     def _values(self, running: Pass, bar: _Bar) -> dict[str, float]:
         hub, mode = running._meter.message_hub, running.mode
-        histories = {key: value for key, value in hub.log_scalars.items() if hasattr(value, 'landed')}
+        known = dict(hub.log_scalars)  # others may add some meanwhile
+        histories = {key: value for key, value in known.items() if hasattr(value, 'landed')}
         names = self._names or _first_names(list(histories), mode)
         if mode != 'train':
             return landed_means(histories, mode, names, _EVERYTHING, bar.starts)
@@ -221,14 +222,15 @@ class _Above:
         return True
 
 
-def _terminals_of(logger: logging.Logger | None) -> Iterator[tuple[Any, Any]]:
-    """Yield the handlers of a logger that write to a terminal, and where they write."""
-    while logger is not None:
-        for handler in logger.handlers:
-            stream = getattr(handler, 'stream', None)
-            if isinstance(handler, logging.StreamHandler) and stream is not None and stream.isatty():
-                yield handler, stream
-        logger = logger.parent if logger.propagate else None
+def _terminals_of(logger: logging.Logger) -> Iterator[tuple[Any, Any]]:
+    """Yield the handlers that write to a terminal, of this logger and all others, and where they write."""
+    named = list(logging.Logger.manager.loggerDict.values())
+    loggers = [logger, logging.getLogger(), *(each for each in named if isinstance(each, logging.Logger))]
+    for handler in {handler: None for each in loggers for handler in each.handlers}:
+        stream = getattr(handler, 'stream', None)
+        is_terminal = getattr(stream, 'isatty', lambda: False)
+        if isinstance(handler, logging.StreamHandler) and not isinstance(stream, _Above) and is_terminal():
+            yield handler, stream
 
 
 def _make_progress(console: Console) -> Progress:

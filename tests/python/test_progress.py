@@ -84,6 +84,22 @@ def test_lines_are_above_the_bar_and_whole(screen):
     assert text.count('from the loop\n') == 2
 
 
+def test_lines_of_other_loggers_are_above_the_bar(screen, monkeypatch):
+    meter = screen.meter(max_epochs=1, progress=True)
+    other = logging.getLogger('test_progress.other')
+    handler = logging.StreamHandler(screen)
+    without = logging.StreamHandler(object())  # such a stream need not be able to say what it is
+    monkeypatch.setattr(other, 'propagate', False)
+    monkeypatch.setattr(other, 'handlers', [handler, without])
+    for _ in meter.train([0]):
+        other.removeHandler(without)
+        other.warning('careful')
+    assert handler.stream is screen
+    before, after = screen.getvalue().split('careful')
+    assert before.endswith('\x1b[2K')  # the bar is gone
+    assert '━' in after  # and there again
+
+
 def test_lines_that_count_iterations_have_a_bar_of_the_run(screen):
     meter = screen.meter(max_iters=5, progress=['only'])
     for _ in meter.epochs():
