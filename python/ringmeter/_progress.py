@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -61,8 +62,8 @@ class ProgressDisplay:
     """One bar for each pass that runs, with values as far as they have landed.
 
     It is there while a pass runs, and gone before anything else is written: an exception, too. The loop
-    itself draws it, at most ten times a second and in a fiftieth of the time; there is no thread. Whatever
-    goes wrong with it ends it, not the loop.
+    itself draws it, at most ten times a second and in a fiftieth of the time; there is no thread. Passes
+    that are shorter than that have none. Whatever goes wrong with it ends it, not the loop.
 
     Args:
         names: What to show, without modes; if none are given, the learning rate and the losses of training,
@@ -78,27 +79,32 @@ class ProgressDisplay:
         self._window_size = window_size
         self._digits = digits
         self._begun: float | None = None  # the first pass
+        self._passes: list[Pass] = []  # that run, the innermost last
         self._bars: dict[int, _Bar] = {}  # of passes, by id
         self._progress: Progress | None = None
         self._streams: list[tuple[Any, Any]] = []  # handlers, and where they wrote
-        self._next = 0.0  # no update before
+        self._next = 0.0  # nothing is drawn before
+        self._next_start = 0.0  # nor does it begin again
         self._is_broken = False
 
     def show(self, passes: Sequence[Pass]) -> None:
         """Show these passes, the innermost last, from here on; none ends the display."""
+        now = time.monotonic()
         if self._begun is None:
-            self._begun = time.monotonic()
-        self._guarded(lambda: self._show(passes))
+            self._begun = now
+        self._passes = list(passes)
+        self._guarded(lambda: self._show(now) if passes else self._stop())
 
     def update(self, running: Pass) -> None:
         """An iteration has ended."""
         now = time.monotonic()
-        if now >= self._next and self._progress is not None:
+        if now >= self._next and self._passes:
             self._guarded(lambda: self._update(running, now))
 
     def close(self) -> None:
         """End the display."""
-        self._guarded(lambda: self._show(()))
+        self._passes.clear()
+        self._guarded(self._stop)
 
     def _guarded(self, action: Callable[[], None]) -> None:
         if self._is_broken:
@@ -111,39 +117,53 @@ class ProgressDisplay:
                 self._stop()
             _logger.warning('the progress display ends: %r', error)
 
-    def _show(self, passes: Sequence[Pass]) -> None:
-        if passes and self._progress is None:
-            self._start()
+    def _show(self, now: float) -> None:
         if self._progress is None:
+            self._start(now)
+        progress = self._progress
+        if progress is None:
             return
-        for gone in self._bars.keys() - set(map(id, passes)):
-            self._progress.remove_task(self._bars.pop(gone).task)
-        if not passes:
-            self._stop()
-            return
-        for running in passes:
+        for gone in self._bars.keys() - set(map(id, self._passes)):
+            progress.remove_task(self._bars.pop(gone).task)
+        for running in self._passes:
             if id(running) not in self._bars:
-                self._bars[id(running)] = self._bar_of(running, self._progress)
+                self._bars[id(running)] = self._bar_of(running, progress)
             bar = self._bars[id(running)]
             bar.recent.clear()  # another one ran, or comes
-            self._progress.update(bar.task, completed=_done(running))
-        self._progress.refresh()
+            progress.update(bar.task, completed=_done(running))
+        if now >= self._next:
+            self._draw(progress, time.monotonic())  # to begin it is not counted here
 
-    def _start(self) -> None:
+    def _draw(self, progress: Progress, begin: float) -> None:
+        progress.refresh()
+        after = time.monotonic()
+        self._next = after + max(_SHORTEST, _SHARE * (after - begin))
+
+    def _start(self, now: float) -> None:
+        if now < self._next_start:
+            self._next = self._next_start
+            return
         console = terminal()
         if console is None:
+            self._next = math.inf
             return
         self._streams = list(_terminals_of(self._logger))
-        self._progress = _make_progress(console)
-        self._progress.start()
+        progress = _make_progress(console)
+        begin = time.monotonic()
+        self._progress = progress
+        progress.start()
         for handler, _ in self._streams:
             handler.setStream(_Above(console))
+        after = time.monotonic()
+        self._next, self._next_start = 0.0, after + _SHARE * (after - begin)
 
     def _stop(self) -> None:
         progress, self._progress = self._progress, None
         self._bars.clear()
         if progress is not None:
+            begin = time.monotonic()
             progress.stop()
+            self._next_start += _SHARE * (time.monotonic() - begin)
         for handler, stream in self._streams:
             handler.setStream(stream)
         self._streams.clear()
@@ -164,23 +184,23 @@ class ProgressDisplay:
         return _Bar(task, starts)
 
     def _update(self, running: Pass, now: float) -> None:
+        if self._progress is None:
+            self._show(now)
+            return
         progress, bar = self._progress, self._bars.get(id(running))
         if progress is None or bar is None or self._begun is None:
             return
-        meter = running._meter
         done = _done(running)
         bar.recent.append((now, done))
         begin, before = bar.recent[0]
         speed = f'{(done - before) / (now - begin):.3g} it/s' if now > begin and done > before else ''
-        eta = meter.message_hub.runtime_info.get('eta')
+        eta = running._meter.message_hub.runtime_info.get('eta')
         clock = _clock(now - self._begun)
         if isinstance(eta, float | int):
             clock += f' eta {_clock(eta)}'
         shown = format_iteration('', self._values(running, bar), self._digits, None, None, '').strip()
         progress.update(bar.task, completed=done, clock=clock, speed=speed, shown=shown)
-        progress.refresh()
-        after = time.monotonic()
-        self._next = after + max(_SHORTEST, _SHARE * (after - now))
+        self._draw(progress, now)
 
     def _values(self, running: Pass, bar: _Bar) -> dict[str, float]:
         hub, mode = running._meter.message_hub, running.mode

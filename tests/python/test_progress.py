@@ -15,6 +15,7 @@ from ringmeter._rank import _VARIABLES
 
 rich = pytest.importorskip('rich')
 from rich.console import Console  # noqa: E402
+from rich.progress import Progress  # noqa: E402
 
 SHOW_CURSOR, HIDE_CURSOR = '\x1b[?25h', '\x1b[?25l'
 
@@ -160,6 +161,7 @@ def test_bar_is_gone_when_no_loop_runs(screen, leave):
     assert screen.getvalue().rfind(SHOW_CURSOR) > screen.getvalue().rfind(HIDE_CURSOR)
     assert sys.stdout is screen
     assert handler.stream is screen
+    meter._progress.update(meter._progress)  # by a loop that somebody still holds
     sys.stdout.write('after')
     assert screen.getvalue().endswith('after')
 
@@ -213,14 +215,45 @@ def test_it_is_drawn_ten_times_a_second_at_most(screen, monkeypatch):
     monkeypatch.setattr('ringmeter._progress.time.monotonic', lambda: now[0])
     meter = screen.meter(max_epochs=1, progress=True, logger=logging.Logger('quiet'))
     drawn = []
-    draw = meter._progress._update
+    draw = meter._progress._draw
     monkeypatch.setattr(
-        meter._progress, '_update', lambda running, now: drawn.append(now) or draw(running, now)
+        meter._progress, '_draw', lambda progress, now: drawn.append(now) or draw(progress, now)
     )
     for _ in meter.train([0] * 1000):
         meter.log(loss=1.0)
         now[0] += 1 / 256
     assert len(drawn) == 1 + 999 // 26  # 26/256 s is the first time at or above a tenth
+
+
+def test_passes_that_are_short_have_no_bar_each(screen, monkeypatch):
+    monkeypatch.setattr(_progress, '_SHARE', 50)
+    now = [0.0]
+
+    def a_millisecond_later():
+        now[0] += 1e-3
+        return now[0]
+
+    monkeypatch.setattr('ringmeter._progress.time.monotonic', a_millisecond_later)
+    meter = screen.meter(max_epochs=1000, progress=True, logger=logging.Logger('quiet'))
+    for _ in meter.epochs():
+        for _ in meter.train([0]):
+            meter.log(loss=1.0)
+    begun = screen.getvalue().count(HIDE_CURSOR)
+    assert begun > 10
+    assert begun - 1 <= now[0] / (50 * 2e-3)  # it takes one to begin and one to end
+
+
+def test_bars_that_took_long_to_begin_are_drawn_as_often(screen, monkeypatch):
+    monkeypatch.setattr(_progress, '_SHARE', 50)
+    now = [0.0]
+    monkeypatch.setattr('ringmeter._progress.time.monotonic', lambda: now[0])
+    begin = Progress.start
+    monkeypatch.setattr(Progress, 'start', lambda self: (begin(self), now.__setitem__(0, now[0] + 60.0)))
+    meter = screen.meter(max_epochs=1, progress=True, logger=logging.Logger('quiet'))
+    for _ in meter.train([0] * 4):
+        meter.log(loss=1.0)
+        now[0] += 0.25
+    assert count(frames(screen)[-1]) == '4/4'
 
 
 def test_it_shows_what_has_landed_and_does_not_wait(screen, cuda, stream):
