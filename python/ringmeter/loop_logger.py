@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import sys
 import time
 import weakref
@@ -176,7 +177,9 @@ class LoopLogger:
         self._lines = DeferredLines(self.log_processor) if lines == 'deferred' else None
         self._writer.sinks.open(sinks)
         self._progress = None if shown_names is None else self._make_display(shown_names)
-        self._close = weakref.finalize(self, _close, self._lines, self._writer, self._progress)
+        self._close = weakref.finalize(
+            self, _close, self._lines, self._writer, self._progress, process=os.getpid()
+        )
         if self._writer.sinks or self._progress is not None:
             # Before what the clients of sinks have registered, which ends them.
             atexit.register(_close_at_exit, self._close, self._writer.sinks)
@@ -492,7 +495,12 @@ class LoopLogger:
             self._nan_watch.note(mode, iteration)
 
 
-def _close(lines: DeferredLines | None, writer: LineWriter, progress: ProgressDisplay | None) -> None:
+def _close(
+    lines: DeferredLines | None, writer: LineWriter, progress: ProgressDisplay | None, process: int
+) -> None:
+    if os.getpid() != process:  # a forked child: all of it is its parent's
+        writer.sinks.clear()
+        return
     if progress is not None:
         progress.close()
     if lines is not None:

@@ -101,6 +101,23 @@ print(_core.replay_totals(hub.get_scalar('a')))
     ]
 
 
+def test_forked_child_that_ends_leaves_lines_that_wait_to_its_parent(run):
+    lines = run("""
+meter = rm.LoopLogger(max_epochs=1, interval=1)
+cuda.pause(stream)
+for value in meter.train([1.0, 2.0]):
+    meter.log(loss=cuda.FakeCudaTensor(value))
+    sys.stdout.flush()
+    if value == 2.0:
+        child = os.fork()
+        if child == 0:
+            sys.exit()
+        os.waitpid(child, 0)
+        cuda.pause(stream, False)
+""")
+    assert [line.rpartition('  ')[2] for line in lines] == ['loss: 1.0000', 'loss: 1.5000']
+
+
 def test_fork_while_other_threads_record_and_stage_never_hangs(run):
     assert run("""
 import logging

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -29,7 +28,6 @@ class SinkList(list[Sink]):
         super().__init__()
         self._logger = logger
         self.is_at_exit = False  # of the process
-        self._process = os.getpid()
         self._failed: list[Sink] = []
         self._rests_until: dict[tuple[int, str], float] = {}  # of each, by id, the methods that failed
 
@@ -64,11 +62,10 @@ class SinkList(list[Sink]):
         self._each('flush')
 
     def close(self) -> None:
-        """Close them, and hand them nothing more. A forked child leaves them open: they are its parent's."""
-        if os.getpid() == self._process:
-            if self.is_at_exit:
-                self._each('leave_run')
-            self._each('close')
+        """Close them, and hand them nothing more."""
+        if self.is_at_exit:
+            self._each('leave_run')
+        self._each('close')
         self.clear()
 
     def _each(self, method: str, *arguments: Any) -> None:
