@@ -23,6 +23,7 @@ import rows_lightning
 import rows_line
 import rows_mmengine
 import rows_process
+import rows_progress
 import rows_query
 import rows_transformers
 import rows_update
@@ -41,6 +42,7 @@ PACKAGES = (
     'transformers',
     'accelerate',
     'tensorboard',
+    'rich',
 )
 QUIET = 0.5  # load average of a machine that does nothing else
 # Those of the device last: from then on, every read looks for what has landed.
@@ -51,6 +53,7 @@ TOPICS = (
     rows_compat,
     rows_exact,
     rows_process,
+    rows_progress,
     rows_mmengine,
     rows_lightning,
     rows_transformers,
