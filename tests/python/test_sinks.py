@@ -544,6 +544,17 @@ def test_wandb_run_that_others_started_goes_on(wandb, tmp_path):
     assert [row['train/loss'] for row in rows if 'train/loss' in row] == [0.5, 0.25]
 
 
+def test_wandb_run_that_a_later_sink_took_goes_on(wandb, tmp_path):
+    meter = quiet(sinks.WandB())
+    train(meter, values=(1.0,))
+    meter = quiet(sinks.WandB())  # a notebook's cell, once more: the one before is closed behind this
+    train(meter, values=(2.0,))
+    meter.close()
+    assert wandb.run is None
+    rows, _ = history_of(tmp_path)
+    assert [row['train/loss'] for row in rows if 'train/loss' in row] == [1.0, 2.0]
+
+
 def test_wandb_that_is_switched_off_is_no_fault(wandb, monkeypatch, tmp_path):
     monkeypatch.setenv('WANDB_MODE', 'disabled')
     logger = logging.Logger('strict')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from typing import Any
+from weakref import WeakSet
 
 from .._errors import ArgumentError
 from ._missing import missing
@@ -11,6 +12,9 @@ from ._sink import numbers
 
 _STEP = 'global_step'
 _MODES = ('train', 'val', 'test')
+
+
+_owners: WeakSet[WandB] = WeakSet()  # sinks whose run one of them has started
 
 
 class WandB:
@@ -47,8 +51,11 @@ class WandB:
                 wandb = importlib.import_module('wandb')
             except ImportError:
                 raise missing('WandB', 'wandb', 'wandb') from None
-            self._is_own = wandb.run is None
-            self._run = wandb.init(**self._init) if self._is_own else wandb.run
+            active = wandb.run
+            self._is_own = active is None or any(active is other._run for other in _owners)
+            self._run = wandb.init(**self._init) if active is None else active
+            if self._is_own:
+                _owners.add(self)
         if not self._is_defined:
             for mode in _MODES:
                 self._run.define_metric(f'{mode}/*', step_metric=_STEP)
@@ -65,10 +72,12 @@ class WandB:
         self._run.log({**found, _STEP: step})
 
     def close(self) -> None:
-        """Finish a run that was started here."""
-        if self._is_own and self._run is not None:
-            self._run.finish()
-            self._run, self._is_own, self._is_defined = None, False, False
+        """Finish a run that was started here, unless another sink has taken it."""
+        if self._is_own:
+            _owners.discard(self)
+            run, self._run, self._is_own, self._is_defined = self._run, None, False, False
+            if not any(run is other._run for other in _owners):
+                run.finish()
 
     def leave_run(self) -> None:
         """Leave a run that was started here to the end of the process: W&B then tells one that failed."""
