@@ -153,7 +153,8 @@ class ProgressDisplay:
         self._progress = progress
         progress.start()
         for handler, _ in self._streams:
-            handler.setStream(_Above(console))
+            with suppress(AttributeError):  # it looks for its stream each time, as logging.lastResort
+                handler.setStream(_Above(console))
         after = time.monotonic()
         self._next, self._next_start = 0.0, after + _SHARE * (after - begin)
 
