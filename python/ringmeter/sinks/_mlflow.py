@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections import deque
 from typing import Any
 
 from .._errors import ArgumentError
@@ -12,6 +13,7 @@ from ._sink import numbers
 
 _NOT_ALLOWED = re.compile(r'[^\w\-. :/]')  # in names
 _LONGEST = 250  # name
+_MOST = 1024  # records in the background
 
 
 class MLflow:
@@ -41,7 +43,7 @@ class MLflow:
         self._start = start
         self._is_own = False
         self._mlflow: Any = None
-        self._pending: list[Any] = []  # records, where MLflow logs in the background
+        self._pending: deque[Any] = deque()  # records, where MLflow logs in the background
 
     def open(self) -> None:
         """Find the run, or start one.
@@ -71,11 +73,13 @@ class MLflow:
         logged = self._mlflow.log_metrics(found, step=step, run_id=self._run_id)
         if logged is not None:
             self._pending.append(logged)
+            if len(self._pending) > _MOST:
+                self._pending.popleft().wait()
 
     def flush(self) -> None:
         """Wait for what MLflow logs in the background."""
         while self._pending:
-            self._pending.pop().wait()
+            self._pending.popleft().wait()
 
     def close(self) -> None:
         """Wait likewise, and end a run that was started here."""
