@@ -28,7 +28,6 @@ from .deferred_lines import DeferredLines
 from .log_processor import LogProcessor
 from .message_hub import MessageHub
 from .sinks import Sink
-from .sinks._sink_list import SinkList
 
 Batch = TypeVar('Batch')
 
@@ -182,7 +181,7 @@ class LoopLogger:
         )
         if self._writer.sinks or self._progress is not None:
             # Before what the clients of sinks have registered, which ends them.
-            atexit.register(_close_at_exit, self._close, self._writer.sinks)
+            atexit.register(_close_at_exit, weakref.ref(self))
         self.message_hub = MessageHub.get_instance(_free_name(name))
         self._nan_watch = NanWatch(self.message_hub) if on_nan == 'raise' else None
         self._has_idle_time = idle_time
@@ -508,9 +507,11 @@ def _close(
     writer.sinks.close()
 
 
-def _close_at_exit(close: Callable[[], Any], sinks: SinkList) -> None:
-    sinks.is_at_exit = True
-    close()
+def _close_at_exit(find: Callable[[], LoopLogger | None]) -> None:
+    meter = find()
+    if meter is not None:
+        meter._writer.sinks.is_at_exit = True
+        meter._close()
 
 
 def _discard(*_: Any, **__: Any) -> None:
