@@ -358,7 +358,23 @@ def test_cut_file_is_read_with_a_note(capsys: pytest.CaptureFixture[str], tmp_pa
     assert main(['times', str(path)]) == 0
     out, err = capsys.readouterr()
     assert out.endswith('average iter time: 3.0000 s/iter\n')
-    assert err == f'ringmeter: note: {path}:3: the last line is cut off after 15 bytes: left out\n'
+    assert err == f'ringmeter: note: {path}:3: expected a JSON object, got \'{{"iter": 3, "ti\': left out\n'
+
+
+def test_damaged_lines_are_left_out_with_one_note(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, figures: list[Any]
+) -> None:
+    path = tmp_path / 'a.json'
+    record = '{"iter": 1, "time": 2}\n'
+    path.write_text(f'{{"iter": 1, "ti{record}{record}{{"iter": 2, "\n{record}')
+    note = f'note: {path}:1: expected a JSON object, got \'{{"iter": 1, "ti{{"iter": 1, "time": 2}}\': left out, as well as line 3\n'
+    for arguments in (['times'], ['plot', '--out', str(tmp_path / 'a.png')], ['tail', '--once']):
+        assert main([arguments[0], str(path), *arguments[1:]]) == 0
+        assert capsys.readouterr().err == f'ringmeter: {note}'
+    command = [sys.executable, '-m', 'ringmeter', 'tail', str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        wait_for(process, note)
+        process.send_signal(signal.SIGINT)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ import ringmeter as rm
 from ringmeter import compat
 from ringmeter.readers import EmptyLogError, LogFile, LogFileError, Run, Series, read
 from ringmeter.readers._axes import elapsed, epoch_length
-from ringmeter.readers._json_table import names_in, parse_rows
+from ringmeter.readers._json_table import parse_rows
+from ringmeter.sinks import read_json_lines
 
 DATA = Path(__file__).with_name('data')
 
@@ -157,15 +158,29 @@ numbers = st.one_of(st.floats(), st.integers(-(2**70), 2**70))
 keys = st.text(min_size=1, max_size=8).filter(lambda key: key not in ('iter', 'epoch', 'step', 'iteration'))
 
 
-@given(names=st.lists(keys, min_size=1, max_size=5, unique=True), data=st.data())
-def test_rows_of_the_core_are_what_json_reads(names: list[str], data: st.DataObject) -> None:
+@given(
+    names=st.lists(keys, min_size=1, max_size=5, unique=True),
+    data=st.data(),
+    separators=st.sampled_from([(', ', ': '), (',', ':'), (' ,\t', ' :\r ')]),
+    ensure_ascii=st.booleans(),
+)
+def test_rows_of_the_core_are_what_json_reads(
+    names: list[str], data: st.DataObject, separators: tuple[str, str], ensure_ascii: bool
+) -> None:
     row = st.lists(numbers, min_size=len(names), max_size=len(names))
-    rows = data.draw(st.lists(row, min_size=1, max_size=5))
-    lines = [json.dumps(dict(zip(names, row, strict=True))).encode() + b'\n' for row in rows]
-    assert names_in(lines[0]) == names
+    rows = data.draw(st.lists(row, min_size=2, max_size=5))
+    dumps = json.JSONEncoder(separators=separators, ensure_ascii=ensure_ascii).encode
+    lines = [dumps(dict(zip(names, row, strict=True))).encode(errors='surrogatepass') + b'\n' for row in rows]
     np.testing.assert_array_equal(parse_rows(lines, 0, names), np.array(rows, float))
     np.testing.assert_array_equal(parse_rows(lines, 1, names), np.array(rows, float)[1:])
     assert len(parse_rows([lines[0], b'{"other": 1}\n', lines[0]], 0, names)) == 1
+
+
+@pytest.mark.parametrize('number', ['01', '1.', '-.5', '+1', '1e', '0x10', 'inf', '-NaN'])
+def test_rows_that_are_no_json_are_none_of_the_core(number: str) -> None:
+    with pytest.raises(ValueError, match='Expecting'):
+        json.loads(f'{{"a": {number}}}')
+    assert len(parse_rows([b'{"a": 1}\n', f'{{"a": {number}}}\n'.encode()], 0, ['a'])) == 1
 
 
 def test_values_that_are_no_numbers_are_left_out(tmp_path: Path) -> None:
@@ -212,7 +227,8 @@ def test_elapsed_goes_on_after_a_resume() -> None:
         ('hello\nworld\n', r'a\.log: not a log: expected JSON lines'),
         ('a,b\n1,2\n', r'a\.log: not a log'),
         ('{"a": 1}\n', r"a\.log:1: expected a JSON object with 'iter', 'step', 'iteration' or 'log_history', got"),
-        ('{"iter": 1, "a": 2}\n{"iter": 2, "a"\n{"iter": 3}\n', r"a\.log:2: expected a JSON object, got '\{\"iter\": 2"),
+        ('{"iter": 1, "a"\n{"iter"\n', r"a\.log:1: expected a JSON object, got '\{\"iter\": 1"),
+        ('\n{"iter": 1, "a"\n' * 60_000, r"a\.log:2: expected a JSON object"),
         ('{"iter": 1, "a": 2}\n[1]\n', r"a\.log:2: expected a JSON object, got '\[1\]'"),
         ('{"iter": 1, "a": 2}\n{"iteration": 2, "a": 2}\n', r"a\.log:2: expected a JSON object with a number as 'iter' or 'step'"),
         ('{"iter": "x", "a": 2}\n', r"a\.log:1: expected a JSON object with a number as 'iter' or 'step'"),
@@ -235,6 +251,44 @@ def test_bad_file_names_the_place_and_what_was_expected(tmp_path: Path, text: st
         read(write(tmp_path / 'a.log', text))
 
 
+RECORD = '{"iter": 1, "a": 2.5}'
+DAMAGED = '{"lr": 0.1, "lo{"lr": 0.1, "loss": 3.0, "iter": 3, "step": 3}'
+
+
+@pytest.mark.parametrize(
+    ('lines', 'note'),
+    [
+        ([RECORD, DAMAGED, RECORD], "2: expected a JSON object, got '{}': left out"),
+        ([DAMAGED, '', RECORD], "1: expected a JSON object, got '{}': left out"),
+        ([RECORD, DAMAGED, DAMAGED[20:]], "2: expected a JSON object, got '{}': left out, as well as line 3"),
+        ([RECORD] + 9 * [DAMAGED], "2: expected a JSON object, got '{}': left out, as well as lines 3, 4, 5, 6, 7 and 3 more"),
+        ([RECORD, '\0\0\0' + RECORD], '2: expected a JSON object, got \'\\x00\\x00\\x00{{"iter": 1, "a": 2.5}}\': left out'),
+        ([RECORD, '{"a": "\udcff"}'], '2: expected a JSON object, got \'{{"a": "\ufffd"}}\': left out'),
+    ],
+)  # fmt: skip
+def test_damaged_lines_of_json_are_left_out_with_one_note(
+    tmp_path: Path, lines: list[str], note: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / 'a.json'
+    path.write_bytes('\n'.join([*lines, '']).encode(errors='surrogateescape'))
+    expected = f'{path}:{note.format(DAMAGED[:57] + "...")}'
+    run = read(path)
+    assert find(run, 'train', 'a').values.tolist() == [2.5] * lines.count(RECORD)
+    assert run.notes == [expected]
+    assert read_json_lines(path) == [{'iter': 1, 'a': 2.5}] * lines.count(RECORD)
+    assert [record.getMessage() for record in caplog.records] == [expected]
+
+
+def test_damaged_lines_of_a_growing_file_are_counted_on(tmp_path: Path) -> None:
+    path = write(tmp_path / 'a.json', f'{DAMAGED}\n{RECORD}\n')
+    file = LogFile(path)
+    file.read()
+    with path.open('a') as appended:
+        appended.write(f'{RECORD}\n{DAMAGED}\n')
+    assert file.read().notes[0].endswith(': left out, as well as line 4')
+    file.close()
+
+
 def test_file_that_cannot_be_opened_says_why(tmp_path: Path) -> None:
     with pytest.raises(LogFileError, match=r'missing: cannot be read: No such file or directory'):
         read(tmp_path / 'missing')
@@ -254,7 +308,7 @@ def test_file_that_is_cut_anywhere_reads_up_to_the_cut(tmp_path: Path, name: str
             expected = whole[series.mode, series.key][: len(series.values)]
             np.testing.assert_array_equal(series.values, expected)
         assert text[size - 1] in '\n}' or len(run.notes) == 1
-        assert all(f'{name}:' in note and 'cut off' in note for note in run.notes)
+        assert all(f'{name}:' in note and ('cut off' in note or 'left out' in note) for note in run.notes)
 
 
 # ---- files that grow ----

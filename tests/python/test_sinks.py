@@ -19,6 +19,7 @@ import pytest
 import ringmeter as rm
 from ringmeter import sinks
 from ringmeter._rank import _VARIABLES
+from ringmeter.readers import LogFileError
 
 IN_ROWS = [
     ({'train/loss': 0.1, 'train/lr': 1e-05}, 10),
@@ -73,28 +74,43 @@ def test_json_file_that_was_cut_off_is_read_up_to_the_cut_and_gone_on_with(tmp_p
     path = tmp_path / 'scalars.json'
     path.write_text('{"loss": 1.0, "step": 1}\n{"loss": 0.5, "st')
     assert sinks.read_json_lines(path) == [{'loss': 1.0, 'step': 1}]
-    assert [record.getMessage() for record in caplog.records] == [f'{path}: line 2 is cut off and left out']
+    warning = f'{path}:2: expected a JSON object, got \'{{"loss": 0.5, "st\': left out'
+    assert [record.getMessage() for record in caplog.records] == [warning]
     sink = sinks.JSONLines(path)
     sink.add_scalars({'loss': 0.25}, 2)
     sink.add_scalars({'loss': 0.125}, 3)
     assert [record['step'] for record in sinks.read_json_lines(path)] == [1, 2, 3]
-    assert caplog.records[-1].getMessage() == f'{path}: line 2 is cut off and left out'
+    assert [record.getMessage() for record in caplog.records] == [warning, warning]
 
 
 @pytest.mark.parametrize('cut', range(1, 60))
 def test_any_cut_leaves_whole_records(tmp_path, cut, caplog):
     path = tmp_path / 'scalars.json'
     path.write_text('{"loss_\\u00e4": 1.0, "step": 1}\n{"loss": 0.5, "step": 2}\n'[:cut])
-    before = sinks.read_json_lines(path)
+    before = sinks.read_json_lines(path) if cut >= 31 else []
     sinks.JSONLines(path).add_scalars({'loss': 3.0}, 3)
     assert sinks.read_json_lines(path) == [*before, {'loss': 3.0, 'step': 3}]
 
 
-def test_file_of_something_else_is_no_file_of_json_lines(tmp_path):
-    path = tmp_path / 'metrics.csv'
-    path.write_text('\nstep,name,value\n')
-    with pytest.raises(rm.ArgumentError, match=r"metrics.csv: line 2 must be a JSON object, got 'step,name"):
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('\nstep,name,value\n1,a,2\n', r":2: expected a JSON object, got 'step,name,value'"),
+        ('{"a": 1}\n[1]\n', r":2: expected a JSON object, got '\[1\]'"),
+        ('{"a": 1}\n2026/11/23 07:43:08 - x - INFO - y\n', ':2: expected a JSON object'),
+        ('{"loss": 0.5, "st', ':1: expected a JSON object'),
+    ],
+)
+def test_file_of_something_else_is_no_file_of_json_lines(tmp_path, text, message):
+    path = tmp_path / 'a.json'
+    path.write_text(text)
+    with pytest.raises(LogFileError, match=message):
         sinks.read_json_lines(path)
+
+
+def test_file_with_nothing_in_it_has_no_records(tmp_path):
+    (tmp_path / 'a.json').write_text('\n')
+    assert sinks.read_json_lines(tmp_path / 'a.json') == []
 
 
 def test_csv_has_a_row_a_scalar_and_never_changes_what_it_has(tmp_path):

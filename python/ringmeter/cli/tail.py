@@ -70,7 +70,8 @@ def _state(path: str) -> tuple[int, ...] | None:
 
 def _frame_now(file: LogFile, options: argparse.Namespace) -> str:
     try:
-        return frame(file.read(), options.keys)
+        log = file.read()
+        return '\n'.join([frame(log, options.keys), *(f'note: {text}' for text in log.notes)])
     except EmptyLogError:
         return f'{options.file}  nothing in it yet'
 

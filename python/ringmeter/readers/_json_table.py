@@ -1,8 +1,9 @@
-"""JSON lines that all have the same keys, in the same order, and only numbers: a table."""
+"""Lines of JSON: one, and many that have the same keys in the same order, and only numbers."""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 
@@ -11,17 +12,22 @@ from ringmeter._core import parse_json_rows
 from ._run import Numbers
 
 
-def names_in(line: bytes) -> list[str]:
-    """Return the keys of a JSON object in their order; none if it is none, or has one twice."""
+def parse_object(line: bytes) -> dict[str, Any] | None:
+    """Return the JSON object that a line is, or None."""
     try:
-        names = [name for name, _ in json.loads(line, object_pairs_hook=tuple)]
-    except (ValueError, TypeError, RecursionError):
-        return []
-    is_plain = all(isinstance(name, str) for name in names) and len(set(names)) == len(names)
-    return names if is_plain else []
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def parse_rows(lines: list[bytes], start: int, names: list[str]) -> Numbers:
     """Return a row of numbers for each line from a certain one on, up to one that is not of these names."""
-    keys = [json.dumps(name).encode() for name in names]
+    keys = [_spelling(name, lines[start]) for name in names]
     return np.frombuffer(parse_json_rows(lines, start, keys)).reshape(-1, len(names))
+
+
+def _spelling(name: str, line: bytes) -> bytes:
+    """Return a key as a line has it: what is not ASCII may be escaped, or not."""
+    plain = json.dumps(name, ensure_ascii=False).encode(errors='surrogatepass')
+    return plain if plain in line else json.dumps(name).encode()

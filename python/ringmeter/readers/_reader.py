@@ -46,7 +46,12 @@ class Reader:
 
     def error(self, number: int, line: object, why: str = '') -> LogFileError:
         """Return the error that says what was expected of a line."""
-        text = line.decode(errors='replace') if isinstance(line, bytes) else str(line)
-        shown = text.strip()
-        shown = shown if len(shown) <= 60 else f'{shown[:57]}...'
-        return LogFileError(self.path, number, f'expected {self.expected}{why}, got {shown!r}')
+        return unexpected(self.path, number, self.expected + why, line)
+
+
+def unexpected(path: str, number: int, expected: str, line: object) -> LogFileError:
+    """Return the error of a line that is not what was expected."""
+    text = line.decode(errors='replace') if isinstance(line, bytes) else str(line)
+    shown = text.strip()
+    shown = shown if len(shown) <= 60 else f'{shown[:57]}...'
+    return LogFileError(path, number, f'expected {expected}, got {shown!r}')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,6 @@ class Detectron2JsonReader(JsonLinesReader):
     """
 
     format = 'metrics.json'
-    expected = 'a JSON object'
     position = ('iteration',)
 
     def _append(self, record: dict[str, Any]) -> None:
@@ -29,7 +29,7 @@ class Detectron2JsonReader(JsonLinesReader):
         if len(train) < len(items):
             self.columns.append('val', [item for item in items if '/' in item[0]], iteration)
 
-    def _is_plain(self, names: list[str]) -> bool:
+    def _is_plain(self, names: Collection[str]) -> bool:
         return 'iteration' in names and '/' not in ''.join(names)
 
     def _append_table(self, names: list[str], table: Numbers) -> None:
@@ -39,4 +39,4 @@ class Detectron2JsonReader(JsonLinesReader):
 
     def run(self) -> Run:
         axes = axes_of_train(self.columns, shift=1.0)
-        return Run(self.path, self.format, self.columns.series(axes), notes=list(self.notes))
+        return Run(self.path, self.format, self.columns.series(axes), notes=self._objects.notes())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Collection
 from typing import Any
 
 from ._axes import axes_of_train
 from ._columns import NAN
-from ._json_table import names_in, parse_rows
+from ._json_objects import EXPECTED, ObjectLines
+from ._json_table import parse_rows
 from ._reader import Reader
 from ._run import Numbers, Run
 
@@ -18,30 +19,32 @@ _POSITIONS = frozenset(('epoch', 'iter', 'step', 'iteration'))
 class JsonLinesReader(Reader):
     """Reads files of JSON lines. Their records differ in what they count by: ``position`` is the key."""
 
+    expected = EXPECTED
     position: tuple[str, ...]
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self._objects = ObjectLines(path)
 
     def feed(self, lines: list[bytes], first: int) -> None:
         start = 0
         while start < len(lines):
-            names = names_in(lines[start])
-            if names and self._is_plain(names):
+            record = self._objects.parse(lines[start], first + start)
+            if record is not None and self._is_plain(record):
+                names = list(record)
                 table = parse_rows(lines, start, names)
                 if len(table):
                     self._append_table(names, table)
                     start += len(table)
                     continue
-            self._feed_record(lines[start], first + start)
+            if record is not None:
+                self._take(record, lines[start], first + start)
             start += 1
 
-    def _feed_record(self, line: bytes, number: int) -> None:
-        if not line.strip():
-            return
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            raise self.error(number, line) from None
-        if type(record) is not dict:
-            raise self.error(number, line)
+    def feed_last(self, line: bytes, number: int) -> None:
+        self.feed([line], number)
+
+    def _take(self, record: dict[str, Any], line: bytes, number: int) -> None:
         try:
             self._append(record)
         except KeyError:
@@ -49,14 +52,6 @@ class JsonLinesReader(Reader):
             raise self.error(number, line, f' with a number as {names}') from None
         except OverflowError:
             raise self.error(number, line, ' with numbers that a float can hold') from None
-
-    def feed_last(self, line: bytes, number: int) -> None:
-        try:
-            json.loads(line)
-        except (ValueError, RecursionError):
-            super().feed_last(line, number)
-        else:
-            self._feed_record(line, number)
 
     def _append(self, record: dict[str, Any]) -> None:
         """Take a record.
@@ -66,7 +61,7 @@ class JsonLinesReader(Reader):
         """
         raise NotImplementedError
 
-    def _is_plain(self, names: list[str]) -> bool:
+    def _is_plain(self, names: Collection[str]) -> bool:
         """Whether records of these names stand for themselves, so that many can be taken together."""
         raise NotImplementedError
 
@@ -83,7 +78,6 @@ class ScalarsJsonReader(JsonLinesReader):
     """
 
     format = 'scalars.json'
-    expected = 'a JSON object'
     position = ('iter', 'step')
 
     def __init__(self, path: str) -> None:
@@ -108,7 +102,7 @@ class ScalarsJsonReader(JsonLinesReader):
         else:
             self.columns.append(_STEP_ONLY, items, step if step > self._iter else self._iter, NAN)
 
-    def _is_plain(self, names: list[str]) -> bool:
+    def _is_plain(self, names: Collection[str]) -> bool:
         return 'iter' in names or ('step' in names and not self._has_iter)
 
     def _append_table(self, names: list[str], table: Numbers) -> None:
@@ -126,7 +120,7 @@ class ScalarsJsonReader(JsonLinesReader):
     def run(self) -> Run:
         modes = {_STEP_ONLY: 'val' if self._has_iter else 'train'}
         axes = axes_of_train(self.columns, mode='train' if self._has_iter else _STEP_ONLY)
-        return Run(self.path, self.format, self.columns.series(axes, modes), notes=list(self.notes))
+        return Run(self.path, self.format, self.columns.series(axes, modes), notes=self._objects.notes())
 
 
 def as_position(value: Any) -> float:
@@ -138,12 +132,3 @@ def as_position(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise KeyError(value)
     return float(value)
-
-
-def parse_object(line: bytes) -> dict[str, Any] | None:
-    """Return the JSON object that a line is, or None."""
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None

@@ -5,18 +5,18 @@ from __future__ import annotations
 import csv
 import os
 from contextlib import closing
-from itertools import islice
 from typing import BinaryIO
 
+from ._json_table import parse_object
 from ._reader import Reader
 from ._run import EmptyLogError, LogFileError, Run
 from .detectron2_json import Detectron2JsonReader
-from .json_lines import ScalarsJsonReader, parse_object
+from .json_lines import ScalarsJsonReader
 from .lightning_csv import LightningCsvReader
 from .mmengine_text import MmengineTextReader
 from .trainer_state import TrainerStateReader
 
-_LINES = 1000  # that are handed on together
+_CHUNK = 1 << 20  # bytes of lines that are handed on together
 _LONGEST_HEADER = 1_000_000  # bytes of a first line
 EXPECTED = (
     'expected JSON lines (scalars.json, metrics.json), a trainer_state.json, a metrics.csv, '
@@ -27,8 +27,8 @@ EXPECTED = (
 def read(path: str | os.PathLike[str]) -> Run:
     """Return what a log file holds.
 
-    Which format it has is told by its beginning. The file may still be written: a last line that is cut off
-    is left out, with a note.
+    Which format it has is told by its beginning. Damaged lines of JSON are left out, and so is a last line
+    that is cut off, as of a file that is still written. The notes of the run tell of them.
 
     Raises:
         LogFileError: It cannot be read, is of none of the formats, holds nothing, or a line is wrong.
@@ -58,7 +58,8 @@ class LogFile:
         except OSError as error:
             raise LogFileError(self.path, None, f'cannot be read: {error.strerror}') from None
         self._reader: Reader | None = None
-        self._number = 1  # of the next line
+        self._number = 1  # of the next line that a reader gets
+        self._undecided: list[bytes] = []  # complete lines that tell no format yet
         self._rest = b''  # of a line whose end has not come yet
 
     def read(self, is_complete: bool = False) -> Run:
@@ -81,8 +82,7 @@ class LogFile:
         if is_complete or (self._reader is not None and self._reader.is_whole):
             self._feed_rest()
         if self._reader is None:
-            why = 'the first line is cut off' if self._rest.strip() else 'the file is empty'
-            raise EmptyLogError(self.path, 1 if self._rest.strip() else None, f'{why}: {EXPECTED}')
+            raise self._nothing_readable()
         run = self._reader.run()
         if not run.series:
             if isinstance(self._reader, MmengineTextReader):
@@ -104,60 +104,71 @@ class LogFile:
         return there.st_size < self._file.tell() or is_whole
 
     def _feed_lines(self) -> None:
-        while lines := list(islice(self._file, _LINES)):
+        while lines := self._file.readlines(_CHUNK):
             lines[0] = self._rest + lines[0]
             self._rest = b'' if lines[-1].endswith(b'\n') else lines.pop()
             if self._reader is None:
-                lines = self._recognise(lines)
-            if lines and self._reader is not None:
+                self._recognise(lines)
+            if self._reader is not None:
                 self._reader.feed(lines, self._number)
                 self._number += len(lines)
+            elif lines:
+                self._undecided += lines
+                if sum(map(len, self._undecided)) > _CHUNK:
+                    raise self._nothing_readable()
 
-    def _recognise(self, lines: list[bytes]) -> list[bytes]:
-        """Choose a reader by the first line that is not blank, and return what is left for it."""
-        blank = 0
-        while blank < len(lines) and not lines[blank].removeprefix(b'\xef\xbb\xbf').strip():
-            blank += 1
-        self._number += blank
-        lines = lines[blank:]
-        if lines:
+    def _recognise(self, lines: list[bytes]) -> None:
+        """Choose a reader by the first line that is neither blank nor damaged; it gets those before too."""
+        if lines and not self._undecided:
             lines[0] = lines[0].removeprefix(b'\xef\xbb\xbf')
-            self._reader = _reader_of(lines[0], self.path, self._number)
-        return lines
+        self._reader = _reader_of(lines, self.path, self._number + len(self._undecided))
+        if self._reader is not None:
+            self._reader.feed(self._undecided, self._number)
+            self._number += len(self._undecided)
 
     def _feed_rest(self) -> None:
         if not self._rest.strip():
             return
-        if self._reader is None and not _is_cut_json(self._rest):
-            (self._rest,) = self._recognise([self._rest])
+        if self._reader is None:
+            lines = [self._rest]
+            self._recognise(lines)
+            (self._rest,) = lines
         if self._reader is not None:
             self._reader.feed_last(self._rest, self._number)
             self._rest = b''
 
-
-def _is_cut_json(line: bytes) -> bool:
-    """Whether a line begins as a record does, and does not go on to its end."""
-    return line.lstrip().startswith(b'{') and parse_object(line) is None and b'"log_history"' not in line
-
-
-def _reader_of(line: bytes, path: str, number: int) -> Reader:
-    """Return a reader of what begins with this line."""
-    if b'\0' in line[:_LONGEST_HEADER]:
-        raise LogFileError(path, number, f'not a log, but binary data: {EXPECTED}')
-    if line.lstrip().startswith(b'{'):
-        return _reader_of_json(line, path, number)
-    header = line[:_LONGEST_HEADER].decode(errors='replace').strip()
-    if ',' in header and 'step' in next(csv.reader([header]), []):
-        return LightningCsvReader(path)
-    return MmengineTextReader(path)
+    def _nothing_readable(self) -> LogFileError:
+        for number, line in enumerate(self._undecided, self._number):
+            if line.strip():
+                return ScalarsJsonReader(self.path).error(number, line)
+        if self._rest.strip():
+            number = self._number + len(self._undecided)
+            return EmptyLogError(self.path, number, f'the first line is cut off: {EXPECTED}')
+        return EmptyLogError(self.path, None, f'the file is empty: {EXPECTED}')
 
 
-def _reader_of_json(line: bytes, path: str, number: int) -> Reader:
+def _reader_of(lines: list[bytes], path: str, first: int) -> Reader | None:
+    """Return a reader of what begins with these lines, or None while they are blank or damaged."""
+    for number, line in enumerate(lines, first):
+        if b'\0' in line[:_LONGEST_HEADER]:
+            raise LogFileError(path, number, f'not a log, but binary data: {EXPECTED}')
+        text = line.strip()
+        if text.startswith(b'{'):
+            reader = _reader_of_json(line, path, number)
+            if reader is not None:
+                return reader
+        elif text:
+            header = text[:_LONGEST_HEADER].decode(errors='replace')
+            is_table = ',' in header and 'step' in next(csv.reader([header]), [])
+            return LightningCsvReader(path) if is_table else MmengineTextReader(path)
+    return None
+
+
+def _reader_of_json(line: bytes, path: str, number: int) -> Reader | None:
     record = parse_object(line)
-    if record is None and (line.strip() == b'{' or b'"log_history"' in line):
-        return TrainerStateReader(path)
     if record is None:
-        raise ScalarsJsonReader(path).error(number, line)
+        is_begin = line.strip() == b'{' or b'"log_history"' in line
+        return TrainerStateReader(path) if is_begin else None
     if 'log_history' in record:
         return TrainerStateReader(path)
     if 'iteration' in record:

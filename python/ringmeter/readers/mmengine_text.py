@@ -6,9 +6,9 @@ import calendar
 import re
 
 from ._columns import NAN
+from ._json_table import parse_object
 from ._reader import Reader
 from ._run import Run
-from .json_lines import parse_object
 
 _COLOUR = re.compile(r'\x1b\[[0-9;]*m')
 _LINE = re.compile(
@@ -42,7 +42,7 @@ class MmengineTextReader(Reader):
 
     def feed(self, lines: list[bytes], first: int) -> None:
         for number, line in enumerate(lines, first):
-            self.has_begun = self.has_begun or _DATE.match(line) is not None
+            self.has_begun = self.has_begun or is_dated(line)
             if line.startswith(b'{') and (parse_object(line) or {}).keys() & {'iter', 'step', 'iteration'}:
                 raise self.error(number, line, ' and not JSON, as before')
             if b'(train)' in line or b'(val)' in line or b'(test)' in line:
@@ -93,6 +93,11 @@ class MmengineTextReader(Reader):
     def run(self) -> Run:
         series = self.columns.series(self.columns.axes())
         return Run(self.path, self.format, series, self.eta, notes=list(self.notes))
+
+
+def is_dated(line: bytes) -> bool:
+    """Whether a line begins as those of a text log do."""
+    return _DATE.match(line) is not None
 
 
 def _numbers(items: str) -> list[tuple[str, float]]:

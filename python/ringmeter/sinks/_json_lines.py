@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .._core import format_record
-from .._errors import ArgumentError
 from ._sink import check_record
 from ._text_file import TextFile, append_text, last_line
 
@@ -58,27 +56,18 @@ class JSONLines(TextFile):
 def read_json_lines(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """Return the records of a file of JSON lines, such as ``scalars.json``.
 
-    A line that a crash has cut off is left out, with a warning that names the file and the line: the last
-    one, or one behind which a later run went on.
+    Damaged lines are left out, with one warning that names the file and the lines: a last one that a crash
+    has cut off, or one behind which a later run went on.
 
     Raises:
-        ArgumentError: A line is something else than the beginning of an object.
+        LogFileError: All lines are damaged, or one is something else: other JSON, or a line of a text log.
         OSError: The file cannot be read.
     """
-    path = Path(path)
-    records = []
-    with path.open('rb') as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            if not line.lstrip().startswith(b'{'):
-                raise ArgumentError(
-                    f'{path}: line {number} must be a JSON object, got {line[:40].decode(errors="replace")!r}'
-                )
-            try:
-                records.append(json.loads(line))
-            except ValueError:
-                _logger.warning('%s: line %d is cut off and left out', path, number)
+    from ..readers._json_objects import read_objects
+
+    records, notes = read_objects(path)
+    for note in notes:
+        _logger.warning(note)
     return records
 
 
