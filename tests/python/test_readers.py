@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +19,7 @@ from ringmeter import compat
 from ringmeter.readers import EmptyLogError, LogFile, LogFileError, Run, Series, read
 from ringmeter.readers._axes import elapsed, epoch_length
 from ringmeter.readers._json_table import parse_rows
-from ringmeter.sinks import read_json_lines
+from ringmeter.sinks import CSV, read_json_lines
 
 DATA = Path(__file__).with_name('data')
 
@@ -86,6 +89,27 @@ def test_detectron2_json_has_evaluations_among_the_records() -> None:
     assert loss.axes['iter'].tolist() == list(range(9, 100, 10))
     assert 'epoch' not in loss.axes
     assert find(run, 'val', 'bbox/AP').values.tolist() == [24.9, 29.9]
+
+
+def test_detectron2_json_has_values_of_training_with_a_slash(tmp_path: Path) -> None:
+    records: list[dict[str, float]] = [
+        {'fast_rcnn/cls_accuracy': 0.5, 'iteration': n, 'total_loss': 1.0} for n in range(19, 200, 20)
+    ]
+    records[4]['bbox/AP'] = records[9]['bbox/AP'] = 30.0
+    run = read(write(tmp_path / 'metrics.json', ''.join(json.dumps(record) + '\n' for record in records)))
+    assert len(find(run, 'train', 'fast_rcnn/cls_accuracy').values) == 10
+    assert find(run, 'val', 'bbox/AP').axes['iter'].tolist() == [99, 199]
+
+
+def test_csv_of_our_sink_has_a_value_a_row(tmp_path: Path) -> None:
+    sink = CSV(tmp_path / 'a.csv')
+    sink.add_scalars({'train/loss': 0.5, 'train/a, b': 2, 'train/time': 0.25}, 10)
+    sink.add_scalars({'val/acc': math.nan}, 20)
+    run = read(sink.path)
+    loss, acc = find(run, 'train', 'loss'), find(run, 'val', 'acc')
+    assert (loss.values.tolist(), loss.axes['iter'].tolist()) == ([0.5], [10])
+    assert find(run, 'train', 'a, b').values.tolist() == [2]
+    assert (acc.axes['iter'].tolist(), acc.axes['time'].tolist()) == ([20], [2.5])
 
 
 def test_what_our_own_writers_write_is_read_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -241,7 +265,12 @@ def test_elapsed_goes_on_after_a_resume() -> None:
         ('epoch,step,loss\n0,1,x\n', r"a\.log:2: expected a row of the table with numbers, 'loss' too"),
         ('epoch,step,loss\n0,,1\n', r"a\.log:2: expected a row of the table with a number as 'step'"),
         ('{\n "a": 1\n}\n', r"a\.log: expected a JSON object with a list 'log_history'"),
-        ('{\n "log_history": [{"loss": 1}]}\n', r"a\.log:1: expected .* with a number as 'step'"),
+        ('{\n "log_history": [{"loss": 1}]}\n', r"a\.log:2: expected .* with a number as 'step'"),
+        ('{"log_history": [{"step": 1},\n{"step": 2, "epoch": "x"}]}\n', r"a\.log:2: expected .* numbers that a float can hold, got"),
+        ('{"log_history": [{"step": 1, "train_runtime": "x"}]}\n', r"a\.log:1: expected .*, got .*train_runtime"),
+        ('{"log_history": [{"step": 1, "loss": 1' + '0' * 400 + '}]}\n', r"a\.log:1: expected .* numbers that a float can hold"),
+        ('{"log_history": {"a": 1}}\n', r"a\.log: expected a JSON object with a list 'log_history'"),
+        ('21/08 02:58:41' + LINE, r'a\.log: not a log'),
         ('{\n "log_history": [1,\n oops],\n "b": 1}\n', r"a\.log:3: expected a JSON object with a list"),
         ('a\0b\n', r'a\.log:1: not a log, but binary data'),
     ],
@@ -292,7 +321,7 @@ def test_damaged_lines_of_a_growing_file_are_counted_on(tmp_path: Path) -> None:
 def test_file_that_cannot_be_opened_says_why(tmp_path: Path) -> None:
     with pytest.raises(LogFileError, match=r'missing: cannot be read: No such file or directory'):
         read(tmp_path / 'missing')
-    with pytest.raises(LogFileError, match=r'cannot be read: Is a directory'):
+    with pytest.raises(LogFileError, match=r'is a directory: expected a file, such as vis_data/'):
         read(tmp_path)
 
 
@@ -346,6 +375,32 @@ def test_file_that_is_truncated_or_replaced_is_read_anew(tmp_path: Path, is_new_
     write(path, '{"iter": 9, "b": 9}\n')
     assert find(file.read(), 'train', 'b').values.tolist() == [9]
     file.close()
+
+
+def test_table_that_is_written_anew_for_a_new_column_is_read_anew(tmp_path: Path) -> None:
+    path = write(tmp_path / 'metrics.csv', 'step,loss\n' + ''.join(f'{n},0.5\n' for n in range(9)))
+    file = LogFile(path)
+    file.read()
+    write(path, 'acc,loss,step\n' + ''.join(f',0.5,{n}\n' for n in range(9)) + '0.25,,8\n')
+    run = file.read()
+    assert len(find(run, 'train', 'loss').values) == 9
+    assert find(run, 'train', 'acc').values.tolist() == [0.25]
+    file.close()
+
+
+def test_pipe_is_read_once_and_not_followed(tmp_path: Path) -> None:
+    path = tmp_path / 'pipe'
+    os.mkfifo(path)
+    for follow in (False, True):
+        with subprocess.Popen(['sh', '-c', f"echo '{RECORD}' > {path}"]):
+            if follow:
+                with (
+                    closing(LogFile(path)) as file,
+                    pytest.raises(LogFileError, match='a pipe, which cannot be followed'),
+                ):
+                    file.read()
+            else:
+                assert find(read(path), 'train', 'a').values.tolist() == [2.5]
 
 
 def test_rewritten_trainer_state_is_read_anew(tmp_path: Path) -> None:

@@ -23,11 +23,6 @@ def parse_object(line: bytes) -> dict[str, Any] | None:
 
 def parse_rows(lines: list[bytes], start: int, names: list[str]) -> Numbers:
     """Return a row of numbers for each line from a certain one on, up to one that is not of these names."""
-    keys = [_spelling(name, lines[start]) for name in names]
+    is_escaped = lines[start].isascii()
+    keys = [json.dumps(name, ensure_ascii=is_escaped).encode(errors='surrogatepass') for name in names]
     return np.frombuffer(parse_json_rows(lines, start, keys)).reshape(-1, len(names))
-
-
-def _spelling(name: str, line: bytes) -> bytes:
-    """Return a key as a line has it: what is not ASCII may be escaped, or not."""
-    plain = json.dumps(name, ensure_ascii=False).encode(errors='surrogatepass')
-    return plain if plain in line else json.dumps(name).encode()

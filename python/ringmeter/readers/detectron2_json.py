@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ._axes import axes_of_train
-from ._run import Numbers, Run
+from ._run import Numbers, Run, Series
 from .json_lines import JsonLinesReader, as_position
 
 
 class Detectron2JsonReader(JsonLinesReader):
     """One JSON object for each ``iteration``, counted from 0. There are no epochs.
 
-    Results of an evaluation are among the records of training, and have a ``/``: ``bbox/AP``.
+    Results of an evaluation are among the records of training, with a ``/``: ``bbox/AP``. So are values of
+    training, as ``fast_rcnn/cls_accuracy``, but in most of the records.
     """
 
     format = 'metrics.json'
@@ -24,13 +26,10 @@ class Detectron2JsonReader(JsonLinesReader):
     def _append(self, record: dict[str, Any]) -> None:
         iteration = as_position(record['iteration'])
         items = [item for item in record.items() if item[0] != 'iteration']
-        train = [item for item in items if '/' not in item[0]]
-        self.columns.append('train', train, iteration)
-        if len(train) < len(items):
-            self.columns.append('val', [item for item in items if '/' in item[0]], iteration)
+        self.columns.append('train', items, iteration)
 
     def _is_plain(self, names: Collection[str]) -> bool:
-        return 'iteration' in names and '/' not in ''.join(names)
+        return 'iteration' in names
 
     def _append_table(self, names: list[str], table: Numbers) -> None:
         where = names.index('iteration')
@@ -39,4 +38,9 @@ class Detectron2JsonReader(JsonLinesReader):
 
     def run(self) -> Run:
         axes = axes_of_train(self.columns, shift=1.0)
-        return Run(self.path, self.format, self.columns.series(axes), notes=self._objects.notes())
+        series = [self._with_mode(one) for one in self.columns.series(axes)]
+        return Run(self.path, self.format, series, notes=self._objects.notes())
+
+    def _with_mode(self, series: Series) -> Series:
+        is_result = '/' in series.name and 2 * len(series.values) <= len(self.columns)
+        return replace(series, mode='val') if is_result and series.mode == 'train' else series

@@ -11,7 +11,10 @@ from ._run import Run
 
 
 class LightningCsvReader(Reader):
-    """A table with a column ``step``, and normally ``epoch``; both count from 0. Cells may be empty."""
+    """A table with a column ``step``, and normally ``epoch``; both count from 0. Cells may be empty.
+
+    :class:`ringmeter.sinks.CSV` has a row for each value, with its name.
+    """
 
     format = 'metrics.csv'
     expected = 'a row of the table'
@@ -37,7 +40,10 @@ class LightningCsvReader(Reader):
         if len(cells) != len(self._header):
             raise self.error(number, line, f' with {len(self._header)} cells')
         row = {}
-        for name, cell in zip(self._header, cells, strict=True):
+        names = self._header
+        if names == ['step', 'name', 'value']:
+            names, cells = ['step', cells[1]], [cells[0], cells[2]]
+        for name, cell in zip(names, cells, strict=True):
             if cell:
                 try:
                     row[name] = float(cell)

@@ -17,6 +17,7 @@ from .mmengine_text import MmengineTextReader
 from .trainer_state import TrainerStateReader
 
 _CHUNK = 1 << 20  # bytes of lines that are handed on together
+_HEAD = 4096  # bytes that tell whether a file was written anew, as Lightning does for a new column
 _LONGEST_HEADER = 1_000_000  # bytes of a first line
 EXPECTED = (
     'expected JSON lines (scalars.json, metrics.json), a trainer_state.json, a metrics.csv, '
@@ -55,12 +56,16 @@ class LogFile:
     def _open(self) -> None:
         try:
             self._file: BinaryIO = open(self.path, 'rb', buffering=1 << 20)  # noqa: PTH123, SIM115
+        except IsADirectoryError:
+            message = 'is a directory: expected a file, such as vis_data/scalars.json in it'
+            raise LogFileError(self.path, None, message) from None
         except OSError as error:
             raise LogFileError(self.path, None, f'cannot be read: {error.strerror}') from None
         self._reader: Reader | None = None
         self._number = 1  # of the next line that a reader gets
         self._undecided: list[bytes] = []  # complete lines that tell no format yet
         self._rest = b''  # of a line whose end has not come yet
+        self._head = b''  # the first bytes of what was read
 
     def read(self, is_complete: bool = False) -> Run:
         """Return what the file holds up to now.
@@ -72,11 +77,15 @@ class LogFile:
             EmptyLogError: There is nothing in it yet.
             LogFileError: As :func:`read`.
         """
-        if not is_complete and self._is_replaced():
-            self._file.close()
-            self._open()
+        if not is_complete and not self._file.seekable():
+            raise LogFileError(self.path, None, 'is a pipe, which cannot be followed: expected a file')
         try:
+            if not is_complete and self._is_replaced():
+                self._file.close()
+                self._open()
             self._feed_lines()
+            if not is_complete:
+                self._head = os.pread(self._file.fileno(), min(self._file.tell(), _HEAD), 0)
         except OSError as error:
             raise LogFileError(self.path, None, f'cannot be read: {error.strerror}') from None
         if is_complete or (self._reader is not None and self._reader.is_whole):
@@ -92,7 +101,7 @@ class LogFile:
         return run
 
     def _is_replaced(self) -> bool:
-        """Whether there is another file of that name now, or this one became shorter."""
+        """Whether there is another file of that name now, or this one became shorter or begins otherwise."""
         try:
             there = os.stat(self.path)  # noqa: PTH116
         except OSError:
@@ -100,8 +109,9 @@ class LogFile:
         here = os.fstat(self._file.fileno())
         if (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino):
             return True
-        is_whole = self._reader is not None and self._reader.is_whole
-        return there.st_size < self._file.tell() or is_whole
+        if there.st_size < self._file.tell() or (self._reader is not None and self._reader.is_whole):
+            return True
+        return os.pread(self._file.fileno(), len(self._head), 0) != self._head
 
     def _feed_lines(self) -> None:
         while lines := self._file.readlines(_CHUNK):

@@ -12,7 +12,7 @@ from ._run import Run
 
 _COLOUR = re.compile(r'\x1b\[[0-9;]*m')
 _LINE = re.compile(
-    r'(?:(?P<year>\d{4})/)?(?P<date>\d\d/\d\d \d\d:\d\d:\d\d)(?:,\d+)? - .*? - '
+    r'(?:(?P<year>\d{4})/)?(?P<date>(?:0[1-9]|1[0-2])/\d\d \d\d:\d\d:\d\d)(?:,\d+)? - .*? - '
     r'(?P<form>Epoch|Iter)\((?P<mode>train|val|test)\)\s+'
     r'(?:\[\s*(?P<epoch>\d+)\])?\[\s*(?P<done>\d+)(?:/(?P<total>\d+))?\]\s*(?P<items>.*)'
 )

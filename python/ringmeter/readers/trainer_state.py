@@ -41,27 +41,30 @@ class TrainerStateReader(Reader):
     def run(self) -> Run:
         text = b''.join(self._parts).decode(errors='replace')
         self._parts = []
-        for record, line in self._records(text):
+        for index, record in enumerate(self._records(text)):
             try:
                 self._append(record)
-            except (KeyError, TypeError, AttributeError):
-                shown = json.dumps(record)
-                raise self.error(line, shown, " of objects with a number as 'step'") from None
+            except (KeyError, TypeError, AttributeError, ValueError, OverflowError):
+                line = next((line for _, line in _up_to_the_cut(text)[index:]), 1)
+                what = " of objects with a number as 'step', and numbers that a float can hold"
+                raise self.error(line, json.dumps(record), what) from None
         series = self.columns.series(self.columns.axes())
         return Run(self.path, self.format, series, None, self._seconds, list(self.notes))
 
-    def _records(self, text: str) -> list[tuple[Any, int]]:
-        """Return the records and the numbers of their lines; of a file that is cut off, those before."""
+    def _records(self, text: str) -> list[Any]:
+        """Return the records; of a file that is cut off, those before."""
         try:
             history = json.loads(text)['log_history']
-            return [(record, 1) for record in history]
+            if type(history) is list:
+                return history
+            raise TypeError
         except json.JSONDecodeError as error:
             last = text.count('\n') + (not text.endswith('\n'))
             if error.lineno < last:
                 raise self.error(error.lineno, text.splitlines()[error.lineno - 1]) from None
         except (KeyError, TypeError, RecursionError):
             raise LogFileError(self.path, None, f'expected {self.expected}') from None
-        records = _up_to_the_cut(text)
+        records = [record for record, _ in _up_to_the_cut(text)]
         self.notes.append(f'{self.path}:{last}: the file is cut off here; {len(records)} records were read')
         return records
 
@@ -76,6 +79,7 @@ class TrainerStateReader(Reader):
 
 
 def _up_to_the_cut(text: str) -> list[tuple[Any, int]]:
+    """Return the records, and the line that each begins in."""
     start = text.find(_HISTORY)
     start = text.find('[', start) + 1 if start >= 0 else len(text)
     decoder, records = json.JSONDecoder(), []
