@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -141,6 +142,7 @@ def test_braille_shows_the_range_of_what_shares_a_column() -> None:
     assert top == '⠀⠀⠀⠀⠀⡇⠀⠀⠀⠀'
     assert braille(np.full(5, math.nan), 3, 1) == ['⠀⠀⠀']
     assert braille(np.array([1.0, math.inf, 1.0]), 2, 1)[0][0] != '⠀'
+    assert braille(np.array([-1.7e308, 1.7e308]), 2, 1) == braille(np.array([-1.0, 1.0]), 2, 1)
 
 
 # ---- what is drawn ----
@@ -160,6 +162,14 @@ def test_smoothing_from_2_is_the_mean_of_a_window() -> None:
     values = np.array([1.0, 2.0, math.nan, 6.0, 10.0, math.inf, 2.0])
     np.testing.assert_array_equal(smooth(values, 2), [1, 1.5, math.nan, 4, 8, math.inf, 6])
     np.testing.assert_array_equal(smooth(values, 0.0), values)
+
+
+@pytest.mark.parametrize('size', [2, 3, 7, 16, 50, 1e300])
+def test_windows_forget_what_has_left_them(size: float) -> None:
+    values = np.random.default_rng(0).normal(size=60)
+    values[20] = 1e20
+    expected = [values[int(max(0, n + 1 - size)) : n + 1].mean() for n in range(60)]
+    np.testing.assert_allclose(smooth(values, size), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_decimation_keeps_spikes_and_gaps() -> None:
@@ -300,6 +310,15 @@ def test_keys_may_be_patterns_or_have_a_mode(tmp_path: Path, figures: list[Any])
     assert len(figures[0].axes[2].lines) == 1
 
 
+def test_names_and_values_of_any_kind_are_drawn(tmp_path: Path, figures: list[Any]) -> None:
+    files = [os.fsdecode(os.fsencode(tmp_path) + name) for name in (b'/$a$_{.json', b'/\xff.json')]
+    for file in files:
+        scalars_file(Path(file), [1.7e308, -1.7e308, 1.0], **{'$x$_{': 2.0, '\ud800': 1.0})
+    assert main(['plot', *files, '--compare', '--out', str(tmp_path / 'a.png')]) == 0
+    assert [panel.get_ylabel() for panel in figures[0].axes] == ['loss', r'\$x\$_{', '?']
+    assert labels(figures[0]) == [r'\$a\$_{.json', '?.json', 'train', 'NaN or infinite']
+
+
 def test_plot_of_many_keys_tells_what_is_left_out(
     tmp_path: Path, figures: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -343,6 +362,34 @@ def test_axis_that_a_file_does_not_have_names_those_it_has(
         capsys, 'plot', str(DATA / 'metrics.json'), '--x', 'epoch', '--out', str(tmp_path / 'a.png')
     )
     assert error.endswith('metrics.json: no epochs in it, so --x must be one of iter, time')
+
+
+@pytest.mark.parametrize(
+    ('environment', 'redirection', 'code', 'shown'),
+    [
+        ({}, '> /dev/full', 1, 'ringmeter: error: standard output: No space left on device\n'),
+        ({}, '>&-', 0, ''),
+        ({'PYTHONIOENCODING': 'ascii'}, '> /dev/null', 0, ''),
+    ],
+)
+def test_standard_output_may_be_of_any_kind(
+    environment: dict[str, str], redirection: str, code: int, shown: str
+) -> None:
+    done = subprocess.run(
+        f'"{sys.executable}" -m ringmeter tail --once {SCALARS} {redirection}',
+        shell=True, check=False, stderr=subprocess.PIPE, text=True, env=os.environ | environment,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (code, shown)
+
+
+def test_plot_needs_no_backend_of_the_environment(tmp_path: Path) -> None:
+    pytest.importorskip('matplotlib')
+    out = str(tmp_path / 'a.png')
+    command = [sys.executable, '-m', 'ringmeter', 'plot', SCALARS, '--out', out]
+    done = subprocess.run(
+        command, check=True, capture_output=True, env=os.environ | {'MPLBACKEND': 'none of its own'}
+    )
+    assert done.stderr == b''
 
 
 def test_missing_matplotlib_names_the_extra(

@@ -19,21 +19,20 @@ def braille(values: Numbers, width: int, height: int) -> list[str]:
     >>> braille(np.arange(8.0), 4, 2)
     ['⠀⠀⡠⠊', '⡠⠊⠀⠀']
     """
-    values = np.where(np.isfinite(values), values, np.nan)
+    values = np.where(np.isfinite(values), values / 2, np.nan)  # half, so that the span is finite
     if 1 < len(values) < 2 * width:
         values = np.interp(np.linspace(0, len(values) - 1, 2 * width), np.arange(len(values)), values)
     is_finite = np.isfinite(values)
     if not is_finite.any():
         return [chr(_BLANK) * width] * height
     low, high = values[is_finite].min(), values[is_finite].max()
-    with np.errstate(over='ignore'):
-        span = high - low
-    scale = (4 * height - 1) / span if np.isfinite(span) and span > 0 else 0.0
+    span = (high - low) / (4 * height - 1)
     columns = np.arange(len(values)) * (2 * width) // max(len(values), 1)
     cells = np.full((height, width), _BLANK)
     before = None
     for column in np.unique(columns).tolist():
-        dots = ((values[is_finite & (columns == column)] - low) * scale).round().astype(int)
+        there = values[is_finite & (columns == column)] - low
+        dots = (there / (span or 1.0)).round().astype(int)
         if not len(dots):
             before = None
             continue

@@ -26,6 +26,7 @@ _MARKERS = ('o', 's', '^', 'D')
 _WIDTH = 10.0  # inches, of 100 pixels
 _UNITS = ((2 * 86400, 86400, 'd'), (2 * 3600, 3600, 'h'), (120, 60, 'min'), (0, 1, 's'))
 _FAINT = 0.25
+_MOST = 1e300  # that matplotlib can scale
 
 
 @dataclass(frozen=True)
@@ -68,17 +69,22 @@ def draw(
             panel = panels[number if is_grid else number // columns][column]
             panel.set_yscale('log' if log_y else 'linear')
             if column == 0 or not is_grid:
-                panel.set_ylabel(key, wrap=True)
+                panel.set_ylabel(_plain(key), wrap=True)
     label = {'iter': 'iteration', 'epoch': 'epoch', 'time': f'time ({unit})'}[axis]
     _finish(panels, len(keys) if not is_grid else rows * columns, label)
     if is_grid:
         for panel, name in zip(panels[0], names, strict=True):
-            panel.set_title(name, fontsize='medium')
-    entries = canvas.legend([] if is_grid else names)
+            panel.set_title(_plain(name), fontsize='medium')
+    entries = canvas.legend([] if is_grid else [_plain(name) for name in names])
     longest = max(len(str(entry.get_label())) for entry in entries)
     beside = max(1, min(4, 120 // (longest + 8)))
     figure.legend(handles=entries, loc='outside lower center', ncols=beside, frameon=False)
     return figure
+
+
+def _plain(text: str) -> str:
+    """Return a text that matplotlib shows as it is: no formulas, no bytes that are not UTF-8."""
+    return text.encode(errors='replace').decode().replace('$', r'\$')
 
 
 def _finish(panels: Any, used: int, label: str) -> None:
@@ -131,6 +137,7 @@ class _Canvas:
                 continue
             counted = newest(series.axes['iter'])
             x, y = series.axes[self._axis][counted] / self._unit, series.values[counted]
+            y = np.where(abs(y) > _MOST, np.inf, y)
             is_known = ~np.isnan(x)
             x, y = x[is_known], y[is_known]
             self._modes.add(series.mode)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -21,9 +22,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     run: Callable[[argparse.Namespace], None] = options.run
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == 'strict':
+        sys.stdout.reconfigure(errors='replace')  # names of files, and plots, where it is not UTF-8
     try:
         run(options)
-        sys.stdout.flush()
+        print(end='', flush=True)
     except UsageError as error:
         options.parser.print_usage(sys.stderr)
         print(f'ringmeter: error: {error}', file=sys.stderr)
@@ -31,7 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (LogFileError, CommandError) as error:
         print(f'ringmeter: error: {error}', file=sys.stderr)
         return 1
-    except BrokenPipeError:  # nobody reads on, as with `| head`
+    except OSError as error:  # of standard output: what is read and drawn has errors of its own
+        if not isinstance(error, BrokenPipeError):  # nobody reads on, as with `| head`
+            where = error.filename or 'standard output'
+            print(f'ringmeter: error: {where}: {error.strerror}', file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:

@@ -33,8 +33,15 @@ def _exponential(values: Numbers, weight: float) -> Numbers:
 def _windowed(values: Numbers, size: int) -> Numbers:
     smoothed: Numbers = values.copy()
     is_finite = np.isfinite(values)
-    finite = values[is_finite]
-    sums = np.cumsum(finite)
-    sums[size:] -= sums[:-size].copy()
-    smoothed[is_finite] = sums / np.minimum(np.arange(1, len(finite) + 1), size)
+    block = values[is_finite]  # sums of the newest `reach` values, of those that there are
+    size = min(size, len(block))
+    sums, taken, reach = np.zeros(len(block)), 0, 1
+    counts = np.minimum(np.arange(1, len(block) + 1), size)
+    while reach <= size:  # a window is made of blocks: differences of running sums would lose small values
+        if size & reach:
+            sums[taken:] += block[: len(block) - taken]
+            taken += reach
+        block[reach:] += block[:-reach].copy()
+        reach *= 2
+    smoothed[is_finite] = sums / counts
     return smoothed

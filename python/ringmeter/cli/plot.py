@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,6 +99,7 @@ def _check_axis(run: Run, axis: str) -> None:
 
 def _check_out(path: Path) -> str:
     """Return the format of the picture, once it seems that it can be written."""
+    os.environ['MPLBACKEND'] = 'agg'  # that of a notebook may not be there
     try:
         from matplotlib.backend_bases import FigureCanvasBase
     except ImportError as error:
