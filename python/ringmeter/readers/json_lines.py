@@ -25,19 +25,21 @@ class JsonLinesReader(Reader):
     def __init__(self, path: str) -> None:
         super().__init__(path)
         self._objects = ObjectLines(path)
+        self._names: list[str] = []  # of the record before
 
     def feed(self, lines: list[bytes], first: int) -> None:
         start = 0
         while start < len(lines):
             record = self._objects.parse(lines[start], first + start)
-            if record is not None and self._is_plain(record):
-                names = list(record)
-                table = parse_rows(lines, start, names)
-                if len(table):
-                    self._append_table(names, table)
-                    start += len(table)
-                    continue
             if record is not None:
+                names, before = list(record), self._names
+                self._names = names
+                if names == before and self._is_plain(names):
+                    table = parse_rows(lines, start, names)
+                    if len(table):
+                        self._append_table(names, table)
+                        start += len(table)
+                        continue
                 self._take(record, lines[start], first + start)
             start += 1
 
