@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from ringmeter.readers._run import Numbers
@@ -27,11 +29,11 @@ def braille(values: Numbers, width: int, height: int) -> list[str]:
         return [chr(_BLANK) * width] * height
     low, high = values[is_finite].min(), values[is_finite].max()
     span = (high - low) / (4 * height - 1)
-    columns = np.arange(len(values)) * (2 * width) // max(len(values), 1)
+    bounds = -(-np.arange(2 * width + 1) * len(values) // (2 * width))
     cells = np.full((height, width), _BLANK)
     before = None
-    for column in np.unique(columns).tolist():
-        there = values[is_finite & (columns == column)] - low
+    for column, (start, stop) in enumerate(pairwise(bounds.tolist())):
+        there = values[start:stop][is_finite[start:stop]] - low
         dots = (there / (span or 1.0)).round().astype(int)
         if not len(dots):
             before = None
