@@ -308,6 +308,8 @@ def test_keys_may_be_patterns_or_have_a_mode(tmp_path: Path, figures: list[Any])
     assert main(arguments) == 0
     assert [panel.get_ylabel() for panel in figures[0].axes] == ['loss1', 'loss2', 'val/time']
     assert len(figures[0].axes[2].lines) == 1
+    assert main(['plot', SCALARS, '--keys', 'val/*', '--out', str(tmp_path / 'a.png')]) == 0
+    assert [panel.get_ylabel() for panel in figures[1].axes] == ['val/accuracy', 'val/data_time', 'val/time']
 
 
 def test_names_and_values_of_any_kind_are_drawn(tmp_path: Path, figures: list[Any]) -> None:

@@ -34,15 +34,17 @@ def all_keys(runs: Sequence[Run]) -> list[str]:
 
 
 def choose_keys(runs: Sequence[Run], wanted: Sequence[str]) -> list[str]:
-    """Return those that the user asked for; patterns as ``loss*`` stand for what they match.
+    """Return those that the user asked for; patterns as ``loss*`` and ``val/*`` stand for what they match.
 
     Raises:
         CommandError: No run has one of them.
     """
     chosen: dict[str, None] = {}
     keys = all_keys(runs)
+    with_modes = [f'{series.mode}/{series.key}' for run in runs for series in run.series]
     for one in wanted:
         matching = [key for key in keys if fnmatchcase(key, one)]
+        matching = matching or [key for key in with_modes if fnmatchcase(key, one)]
         if not matching and any(series.answers_to(one) for run in runs for series in run.series):
             matching = [one]
         if not matching:
