@@ -366,6 +366,15 @@ def test_flush_that_fails_slowly_is_left_alone_and_records_go_on(monkeypatch, wr
     assert sum('failed' in text for text in written[1]) == 1
 
 
+def test_environment_that_turns_odd_does_not_stop_training(monkeypatch):
+    board = Board()
+    meter = rm.LoopLogger(max_epochs=1, logger=logging.Logger('quiet'), sinks=[board])
+    monkeypatch.setenv('RANK', 'foo')
+    train(meter)
+    meter.close()
+    assert any(isinstance(entry, tuple) for entry in board.log)
+
+
 def test_other_ranks_open_nothing(monkeypatch, tmp_path):
     monkeypatch.setenv('RANK', '1')
     monkeypatch.setenv('WORLD_SIZE', '2')

@@ -10,7 +10,7 @@ from typing import Any
 
 from .._choices import note_choice
 from .._errors import ArgumentTypeError
-from .._rank import current_rank
+from .._rank import current_rank, initialised_distributed
 from ._sink import Sink
 
 _REST = 10  # a sink that failed is left alone for so many times as long as that took
@@ -54,7 +54,8 @@ class SinkList(list[Sink]):
             note_choice(f'sink `{type(sink).__name__}`', str(sink))
 
     def add_scalars(self, scalars: dict[str, Any], step: int) -> None:
-        if current_rank().number == 0:
+        distributed = initialised_distributed()  # since they were opened, perhaps
+        if distributed is None or distributed.get_rank() == 0:
             self._each('add_scalars', scalars, step)
 
     def flush(self) -> None:
