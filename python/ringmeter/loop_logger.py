@@ -351,10 +351,9 @@ class LoopLogger:
         Taken inside an epoch, or where an exception from inside one is handled, it leads back to the
         beginning of that epoch when ``max_epochs`` was given; with ``max_iters``, of the running iteration.
         """
-        if sys.exc_info()[1] is None and not self._is_training():
-            self._leave(training=True)
-        is_between = not self._has_left and not self._is_training()
-        return self._state_at(self.iter if is_between or self.max_epochs is None else self._epoch_begin)
+        if self._is_training() or (self._has_left and sys.exc_info()[1] is not None):
+            return self._state_at(self.iter if self.max_epochs is None else self._epoch_begin)
+        return self._state_at(self.iter + self._has_left, more_epochs=self._has_left)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where a :meth:`state_dict` was taken: :meth:`epochs` begins with the epoch that was next.
@@ -398,8 +397,9 @@ class LoopLogger:
         self._show_progress()
         self._has_left = False
 
-    def _state_at(self, iters: int) -> dict[str, Any]:
-        return {'epoch': self.epoch, 'iter': iters, 'message_hub': self.message_hub.state_dict()}
+    def _state_at(self, iters: int, more_epochs: int = 0) -> dict[str, Any]:
+        hub = self.message_hub.state_dict()
+        return {'epoch': self.epoch + more_epochs, 'iter': iters, 'message_hub': hub}
 
     def _set_main(self, is_main: bool) -> None:
         """Be the process that writes or not, as the trainer has it, whatever the launcher says."""

@@ -433,6 +433,14 @@ def test_load_state_dict_refuses_what_is_no_mapping(state: Any) -> None:
         rm.LoopLogger(max_epochs=3).load_state_dict(state)
 
 
+def test_state_dict_inside_of_an_evaluation_leaves_that_alone() -> None:
+    meter = rm.LoopLogger(max_epochs=1)
+    for x in meter.val([1.0, 2.0]):
+        meter.log(accuracy=x)
+        assert meter.state_dict()['epoch'] == 0
+    assert meter.message_hub.get_scalar('val/accuracy').mean(2) == 1.5
+
+
 def test_load_state_dict_refuses_what_is_not_a_state() -> None:
     meter = rm.LoopLogger(max_epochs=3)
     with pytest.raises(
