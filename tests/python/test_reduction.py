@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 import ringmeter as rm
+from ringmeter import _core
 from ringmeter._core import RankTable
-from ringmeter._ranks import Item, Line
+from ringmeter._ranks import Item, Line, Reduction, StepQueue
 from ringmeter._ranks._combine import Union
 from ringmeter._ranks._payload import pack, unpack_names
 
@@ -262,6 +263,48 @@ def test_deferred_lines_of_a_runner_come_two_iterations_later(runners):
         for lines in ('now', 'deferred')
     }
     assert iterations == {'now': [3, 7, 13, 17], 'deferred': [5, 9, 15, 19]}
+
+
+# ---- values that do not land ----
+
+
+@pytest.fixture
+def forbid_waits():
+    yield lambda: _core.set_waits_allowed(False)  # as in no_sync()
+    _core.set_waits_allowed(True)
+
+
+def test_once_values_did_not_land_in_time_later_ones_are_not_waited_for(cuda, stream, caplog, forbid_waits):
+    steps, begun = StepQueue(Reduction('mean')), []
+    before = _core.get_wait_timeout()
+    rm.set_wait_timeout(0.05)
+    cuda.pause(stream)
+    rm.HistoryBuffer().update(cuda.FakeCudaTensor(0.0))
+    steps.add('line 0', begun.append)
+    steps.flush()
+    rm.set_wait_timeout(before)
+    forbid_waits()
+    for number in (1, 2):
+        steps.add(f'line {number}', begun.append)
+    steps.flush()
+    cuda.pause(stream, False)
+    cuda.sync(stream)
+    steps.add('line 3', begun.append)
+    steps.flush()
+    assert begun == [False, False, False, True]
+    late = 'is left out: its values did not land in time'
+    assert caplog.messages == [f'line {number} {late}' for number in range(3)]
+
+
+def test_line_that_must_not_wait_is_begun_all_the_same(cuda, stream, forbid_waits):
+    steps, begun = StepQueue(Reduction('mean')), []
+    cuda.pause(stream)
+    rm.HistoryBuffer().update(cuda.FakeCudaTensor(0.0))
+    steps.add('line', begun.append)
+    forbid_waits()
+    with pytest.raises(rm.SyncError):
+        steps.flush()
+    assert begun == [False]  # the other ranks are waiting
 
 
 # ---- one process ----

@@ -33,6 +33,7 @@ class StepQueue:
         self._step = 0
         self._waiting: deque[tuple[int, tuple[int, ...], str, Start]] = deque()
         self._finish: Finish | None = None  # of the one that has begun
+        self._is_late = False  # the newest values waited for have not landed in time
 
     def add(self, what: str, start: Start) -> None:
         """Call ``start(has_landed)`` two steps from now, and what it returns one step later.
@@ -73,14 +74,25 @@ class StepQueue:
     def _begin(self) -> None:
         self._finish_begun()
         _, mark, what, start = self._waiting.popleft()
+        try:
+            has_landed = self._wait_for(mark, what)
+        except Exception:  # such as: waiting is forbidden. The others do not wait for this rank
+            self._finish = start(False)
+            raise
+        self._finish = start(has_landed)
+
+    def _wait_for(self, mark: tuple[int, ...], what: str) -> bool:
+        """Return whether values have landed. Once some did not in time, later ones are not waited for."""
         problem: object = 'its values did not land in time'
         try:
-            has_landed = _core.wait_for(mark)
+            _core.land_arrived()
+            has_landed = _core.has_landed(mark) if self._is_late else _core.wait_for(mark)
+            self._is_late = not has_landed
         except DeviceError as error:
             has_landed, problem = False, error
         if not has_landed:
             warn_left_out(what, problem)
-        self._finish = start(has_landed)
+        return has_landed
 
     def _finish_begun(self) -> None:
         finish, self._finish = self._finish, None
