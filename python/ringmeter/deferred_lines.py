@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import _core
@@ -70,19 +71,21 @@ class DeferredLines:
         if mode not in ('train', 'val', 'test'):
             raise ArgumentError(f'mode must be one of train, val, test, got {mode!r}')
         line = Line(mode, processor._done(runner, batch_idx, mode))
-        reduces = self._reduction is not None
-        make = processor._draft_after_iter if reduces else processor.get_log_after_iter
         if not _core.has_captures(runner.message_hub.log_scalars) and self._landing.is_clear():
-            made = make(runner, batch_idx, mode)
-            if isinstance(made, Draft):
-                self._put_off(line, lambda: made, write)
-            else:
-                write(*made)
+            if self._steps is None:
+                write(*processor.get_log_after_iter(runner, batch_idx, mode))
+                return
+            draft: Draft | None = None
+            try:
+                draft = processor._draft_after_iter(runner, batch_idx, mode)
+            finally:  # where it cannot be made here, the others have it without this rank
+                self._put_off(line, lambda: draft, write)
             return
         hub = HubAt(runner.message_hub)
         names = ('iter', 'epoch', 'max_iters', 'max_epochs', f'{mode}_loop')
         own = {name: getattr(runner, name) for name in names if hasattr(runner, name)}
         view = View(runner, message_hub=hub, **own)
+        make = processor.get_log_after_iter if self._steps is None else processor._draft_after_iter
 
         def make_later() -> Draft | tuple[dict[str, Any], str]:
             hub.settle()
@@ -90,31 +93,38 @@ class DeferredLines:
 
         self._put_off(line, make_later, write)
 
-    def _put_off(
-        self, line: Line, make: Callable[[], Draft | tuple[dict[str, Any], str]], write: Write
-    ) -> None:
-        """Write what ``make()`` gives: drafts where ranks are reduced, else records and lines."""
+    def _put_off(self, line: Line, make: Callable[[], Any], write: Write) -> None:
+        """Write what ``make()`` gives: drafts, if any, where ranks are reduced, else records and lines."""
         if self._steps is None:
             note_choice('lines of values that have not landed', 'a queue, until they have')
             self._landing.add(str(line), lambda: write(*make()))
-            return
+        else:
+            self._steps.add(str(line), partial(self._start, line, make, write))
 
-        def start(has_landed: bool) -> Callable[[], None]:
-            draft = _made(line, make) if has_landed else None
-            assert self._reduction is not None
-            finish = self._reduction.start(line, None if draft is None else draft.items)
+    def _start(
+        self, line: Line, make: Callable[[], Any], write: Write, has_landed: bool
+    ) -> Callable[[], None]:
+        """Begin with a line of all ranks, whatever happens on this one. Return what writes it."""
+        assert self._reduction is not None
+        draft: Draft | None = None
+        try:
+            draft = make() if has_landed else None
+        except LATE_ERRORS as error:
+            warn_left_out(str(line), error)
+        except Exception:
+            self._reduction.start(line, None)()
+            raise
+        finish = self._reduction.start(line, None if draft is None else draft.items)
 
-            def write_reduced() -> None:
-                reduced = finish()
-                if draft is not None:
-                    write(*draft.complete(reduced))
+        def write_reduced() -> None:
+            reduced = finish()
+            if draft is not None:
+                write(*draft.complete(reduced))
 
-            return write_reduced
-
-        self._steps.add(str(line), start)
+        return write_reduced
 
     def write_landed(self) -> None:
-        """Write the lines whose values have landed meanwhile. Never waits."""
+        """Write the lines whose values have landed meanwhile. Never waits, unless it is for other ranks."""
         self._queue.run_landed()
 
     def flush(self) -> None:
@@ -127,11 +137,3 @@ class DeferredLines:
     def flush_at_exit(self) -> None:
         """The same, waiting no longer than two seconds for values."""
         self._queue.flush_at_exit()
-
-
-def _made(line: Line, make: Callable[[], Any]) -> Draft | None:
-    try:
-        return make()  # type: ignore[no-any-return]
-    except LATE_ERRORS as error:
-        warn_left_out(str(line), error)
-        return None

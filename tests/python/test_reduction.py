@@ -218,6 +218,49 @@ def test_group_is_not_held_when_its_user_ends_it(ranks):
     assert [ranks[rank]['held'] for rank in range(4)] == [False] * 4
 
 
+# ---- misuse ----
+
+
+@pytest.fixture(scope='module')
+def misused(tmp_path_factory):
+    return run_ranks('reduction_misuse.py', tmp_path_factory.mktemp('misuse'))
+
+
+def test_names_and_numbers_that_fit_into_no_payload(misused):
+    for rank in range(4):
+        odd = misused[rank]['odd values']
+        assert odd['tag'] == {
+            "'a\\x00b'": '4.0', "'x'": str(4 * 2**53), "'enormous'": 'inf', "'epoch'": '1', "'iter'": '1'
+        }  # fmt: skip
+        assert odd['line'] == misused[0]['odd values']['line']
+
+
+def test_loops_with_one_log_processor_have_their_lines_in_turns(misused):
+    # The keys of a line of the one need two collectives while one of the other is under way.
+    assert all(misused[rank]['two loops'] == [[1] * 12, [1] * 11] for rank in range(4))
+
+
+def test_rank_that_cannot_make_a_line_that_waits_takes_part(misused):
+    for rank in range(4):
+        later = misused[rank]['raises later']
+        assert later['raised'] == (['no'] if rank == 1 else [])
+        others = [] if rank == 1 else ['9.0000']
+        assert later['y'] == ['12.0000'] * 2 + others + ['12.0000'] * 5
+
+
+def test_state_of_one_rank_takes_no_collective(misused):
+    assert misused[0]['state of one']['states'] == [[1, 5], [2, 13]]
+    assert all(misused[rank]['state of one']['x'] == ['4.0000'] * 6 for rank in range(4))
+
+
+def test_destroyed_group_is_an_error_that_names_the_line(misused):
+    for rank in range(4):
+        assert misused[rank]['groups that end'] == [[1, 4], [1, 1], [1, 4]]
+        (message,) = misused[rank]['logged']
+        assert message.startswith('ERROR the line of iteration 1 of train: reducing over 4 ranks failed: ')
+        assert 'is not initialized' in message
+
+
 # ---- faults ----
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -46,7 +47,7 @@ class Union:
         rows = table.reduce(self._columns, self._hows)
         return {
             field.name: Reduced(
-                int(value) if field.is_whole and field.how != 'mean' else value,
+                int(value) if field.is_whole and field.how != 'mean' and math.isfinite(value) else value,
                 nans,
                 entries,
                 most,

@@ -11,6 +11,7 @@ from .._rank import initialised_distributed
 
 # Where each backend's tensors must be; others take them from the CPU.
 _DEVICES = {'nccl': 'cuda', 'xccl': 'xpu', 'hccl': 'npu'}
+_ROUNDED_TO = 64
 _INTO_TENSOR = ('nccl', 'gloo')  # backends that take the result as one tensor, whatever the torch
 
 
@@ -33,12 +34,13 @@ class Gathering:
         torch: Torch, with an initialised process group.
         group: Who takes part.
         payload: This rank's bytes.
-        size: How many bytes every rank sends. Those beyond stay behind.
+        size: How many bytes every rank sends. Where that is too few for one of them, all send it again.
     """
 
     def __init__(self, torch: Any, group: Any, payload: bytes, size: int) -> None:
         device = device_of(torch, group)
         self._torch, self._stream = torch, torch.cuda.Stream() if device == 'cuda' else None
+        self._group, self._payload, self._size = group, payload, size
         self._world_size = torch.distributed.get_world_size(group)
         own = torch.frombuffer(bytearray(payload[:size].ljust(size, b'\0')), dtype=torch.uint8)
         with self._on_stream():
@@ -55,7 +57,10 @@ class Gathering:
         with self._on_stream():
             self._work.wait()
             received = self._all.cpu().numpy()
-        return RankTable(received, self._world_size)
+        table = RankTable(received, self._world_size)
+        if table.size <= self._size:
+            return table
+        return Gathering(self._torch, self._group, self._payload, rounded(table.size)).wait()
 
     def _start(self, distributed: Any, group: Any) -> Any:
         if distributed.get_backend(group) in _INTO_TENSOR:
@@ -66,3 +71,8 @@ class Gathering:
 
     def _on_stream(self) -> AbstractContextManager[Any]:
         return nullcontext() if self._stream is None else self._torch.cuda.stream(self._stream)
+
+
+def rounded(size: int) -> int:
+    """Return a number of bytes to send that has room for so many."""
+    return -(-size // _ROUNDED_TO) * _ROUNDED_TO

@@ -6,14 +6,16 @@ them. Which names they are, a hash in the header says.
 
 from __future__ import annotations
 
+import json
+import math
 import struct
 import zlib
 from array import array
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from ._items import HOWS, Item, Line
+from ._items import Item, Line
 
 _HEADER = struct.Struct('<6q')
 _ITEM_SIZE = 8 * 4
@@ -40,25 +42,37 @@ def pack(line: Line, items: Sequence[Item] | None, known: dict[int, Schema]) -> 
     """Return the payload for a line, without names that are known. None: no values are to be had."""
     if items is None:
         return _HEADER.pack(0, _NOTHING, 0, _HEADER.size, line.code, line.iteration)
-    schema, names = _hashed(tuple([(item.name, item.how, item.is_whole) for item in items]))
+    schema, names = _hashed(tuple([Field(item.name, item.how, item.is_whole) for item in items]))
     names = b'' if schema in known else names
-    numbers = array('d', [number for item in items for number in item[2:]]).tobytes()
+    numbers = _doubles([number for item in items for number in item[2:]])
     size = _HEADER.size + len(numbers) + len(names)
     return _HEADER.pack(schema, len(items), len(names), size, line.code, line.iteration) + numbers + names
 
 
+def as_double(value: Any) -> float:
+    """Return a real number as a float: an infinity where it is too large for one."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def _doubles(numbers: Sequence[Any]) -> bytes:
+    try:
+        return array('d', numbers).tobytes()
+    except OverflowError:
+        return array('d', map(as_double, numbers)).tobytes()
+
+
 @lru_cache(maxsize=64)
-def _hashed(fields: tuple[tuple[str, str, bool], ...]) -> tuple[int, bytes]:
+def _hashed(schema: Schema) -> tuple[int, bytes]:
     import hashlib  # here, for it is slow to import
 
-    text = '\0'.join(f'{HOWS.index(how)}{int(is_whole)}{name}' for name, how, is_whole in fields)
-    encoded = text.encode('utf-8', 'surrogatepass')
+    encoded = json.dumps(schema, separators=(',', ':')).encode()
     digest = hashlib.blake2b(encoded, digest_size=8).digest()
     return int.from_bytes(digest, 'little', signed=True), zlib.compress(encoded)
 
 
 def unpack_names(names: bytes) -> Schema:
     """Return the schema whose names came with a payload."""
-    text = zlib.decompress(names).decode('utf-8', 'surrogatepass')
-    parts = text.split('\0') if text else []
-    return tuple(Field(part[2:], HOWS[int(part[0])], part[1] == '1') for part in parts)
+    return tuple(Field(*field) for field in json.loads(zlib.decompress(names)))

@@ -8,19 +8,19 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 from weakref import ReferenceType, WeakSet, ref
 
+from .._choices import note_choice
 from .._core import RankTable
 from .._errors import ArgumentError, ArgumentTypeError
 from .._rank import current_rank
 from ._combine import Reduced, Union
-from ._gather import Gathering, initialised_torch
+from ._gather import Gathering, initialised_torch, rounded
 from ._items import HOWS, SHOWN, Item, Line
-from ._payload import Schema, pack, size_without_names, unpack_names
+from ._payload import Schema, as_double, pack, size_without_names, unpack_names
 
 _logger = logging.getLogger('ringmeter')
 
 _FIRST_SIZE = 16384  # bytes, of the first line: enough for 200 keys, whatever they are
 _SLACK = 512  # beyond what the largest line so far took: for some new keys with their names
-_ROUNDED_TO = 64
 _MOST_SCHEMAS = 1024  # besides one for each rank
 _MOST_UNIONS = 64
 _MOST_NAMED = 10  # keys in an error
@@ -96,25 +96,21 @@ class Reduction:
         torch, group = self._find_group()
         if group is None:
             return lambda: _own(items)
-        payload = pack(line, items, self._known)
         try:
-            gathering = Gathering(torch, group, payload, self._size)
-        except RuntimeError as error:
-            self._fail(torch, group, line, error)
+            gathering = self._gather(torch, group, line, items)
+        except Exception as error:
+            _fail(group, line, error)
             return lambda: _own(items)
+        ranks = self._ranks
 
         def finish() -> dict[str, Reduced]:
             try:
-                table = self._receive(torch, group, gathering, payload)
-            except RuntimeError as error:
-                self._fail(torch, group, line, error)
+                return self._reduce(line, gathering.wait(), ranks)
+            except KeysDifferError:
+                raise
+            except Exception as error:
+                _fail(group, line, error)
                 return _own(items)
-            ranks = self._ranks
-            other = table.find_other(line.code, line.iteration)
-            if other is not None:
-                self._fail(torch, group, line, f'rank {ranks[other[0]]} is at {Line.of_code(*other[1:])}')
-                return _own(items)
-            return self._reduce(line, table, ranks)
 
         return finish
 
@@ -132,25 +128,28 @@ class Reduction:
         if torch is None or self._is_off:
             return torch, None
         group = torch.distributed.group.WORLD if self._group is None else self._group()
-        if group is None or torch.distributed.get_world_size(group) < 2 or group in _failed:
-            return torch, None
-        if self._used is None or group is not self._used():
-            self._used, self._known, self._unions = ref(group), {}, {}
-            self._ranks = torch.distributed.get_process_group_ranks(group)
-            self._size, self._largest = _FIRST_SIZE, 0
-        return torch, group
+        if group is None:
+            note_choice('lines of all ranks', 'this rank alone: their process group is gone')
+        elif torch.distributed.get_world_size(group) > 1 and group not in _failed:
+            return torch, group
+        return torch, None
 
-    def _receive(self, torch: Any, group: Any, gathering: Gathering, payload: bytes) -> RankTable:
-        """Return what all ranks sent; where it did not fit, they send it again, all of them."""
-        table = gathering.wait()
-        if table.size > self._size:
-            table = Gathering(torch, group, payload, _rounded(table.size)).wait()
-        return table
+    def _gather(self, torch: Any, group: Any, line: Line, items: Sequence[Item] | None) -> Gathering:
+        if self._used is None or group is not self._used():
+            backend = torch.distributed.get_backend(group)
+            ranks = torch.distributed.get_process_group_ranks(group)
+            self._used, self._ranks, self._known, self._unions = ref(group), ranks, {}, {}
+            self._size, self._largest = _FIRST_SIZE, 0
+            note_choice('lines of all ranks', f'{backend}, with ranks {_listed(ranks)}')
+        return Gathering(torch, group, pack(line, items, self._known), self._size)
 
     def _reduce(self, line: Line, table: RankTable, ranks: list[int]) -> dict[str, Reduced]:
+        other = table.find_other(line.code, line.iteration)
+        if other is not None:
+            raise RuntimeError(f'rank {ranks[other[0]]} is at {Line.of_code(*other[1:])}')
         union = self._union_of(table.schemas())
         self._largest = max(self._largest, size_without_names(table.items))
-        self._size = _rounded(self._largest + _SLACK)
+        self._size = rounded(self._largest + _SLACK)
         if self._strict:
             _check_same(line, union, table, ranks)
         return union.reduce(table, ranks)
@@ -169,26 +168,22 @@ class Reduction:
             del self._known[next(iter(self._known))]
         return union
 
-    def _fail(self, torch: Any, group: Any, line: Line, problem: object) -> None:
-        _failed.add(group)
-        size = torch.distributed.get_world_size(group)
-        reason = str(problem).split('\n', maxsplit=1)[0]
-        _logger.error(
-            '%s: reducing over %d ranks failed: %s. From here on, lines show the values of this rank alone',
-            line,
-            size,
-            reason,
-        )
 
-
-def _rounded(size: int) -> int:
-    return -(-size // _ROUNDED_TO) * _ROUNDED_TO
+def _fail(group: Any, line: Line, error: Exception) -> None:
+    _failed.add(group)
+    reason = str(error).split('\n', maxsplit=1)[0].rstrip('.') or type(error).__name__
+    _logger.error(
+        '%s: reducing over %d ranks failed: %s. From here on, lines show the values of this rank alone',
+        line,
+        group.size(),
+        reason,
+    )
 
 
 def _own(items: Sequence[Item] | None) -> dict[str, Reduced]:
     rank = current_rank().number
     return {
-        item.name: Reduced(item.value, item.nans, item.entries, float(item.value), rank)
+        item.name: Reduced(item.value, item.nans, item.entries, as_double(item.value), rank)
         for item in items or ()
     }
 

@@ -40,7 +40,8 @@ def items_of(scalars: Mapping[str, Any], sources: Sources, reduce: str, scope: s
         if source is None:
             items.append(Item(scope + name, _how(name, 'current', reduce), value))
             continue
-        nans = source.nan_count() if math.isnan(value) else 0
+        is_nan = value != value  # noqa: PLR0124  math.isnan() refuses integers that no float can hold
+        nans = source.nan_count() if is_nan else 0
         how = _how(source.name, source.method, reduce)
         items.append(Item(scope + name, how, value, source.weight(), nans, source.size))
     return items
