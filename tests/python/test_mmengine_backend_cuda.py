@@ -145,6 +145,20 @@ def test_lines_of_two_hooks_are_in_order(cuda, stream):
     assert [line.split()[1] for line in runner.lines] == ['[1][3/6]', '[1][4/6]']
 
 
+def test_later_runner_of_the_same_name_may_reduce(cuda, stream):
+    backend.install('deferred')
+    first, second = Runner(window_size=1), Runner(window_size=1, reduce='sum')
+    second.message_hub = first.message_hub  # as Runners of one experiment_name have it
+    for runner in (first, second, first):
+        written = []
+        for _ in train(runner, make_hooks(), lambda i: {'loss': float(i)}):
+            cuda.sync(stream)
+            written.append(len(runner.lines))
+        if runner is second:  # two iterations later, whenever values land: as on every rank
+            assert written == [0, 0, 0, 1, 1, 4]
+        runner.lines.clear()
+
+
 def test_processor_of_the_user_may_ask_the_hub_of_a_deferred_line(cuda, stream):
     backend.install('deferred')
 

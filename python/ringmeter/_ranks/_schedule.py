@@ -29,7 +29,7 @@ class StepQueue:
     """
 
     def __init__(self, reduction: Reduction) -> None:
-        self._reduction = reduction
+        self.reduction = reduction
         self._step = 0
         self._waiting: deque[tuple[int, tuple[int, ...], str, Start]] = deque()
         self._finish: Finish | None = None  # of the one that has begun
@@ -57,12 +57,12 @@ class StepQueue:
         if sys.exc_info()[1] is None:
             self._do_all()
         else:
-            with self._reduction.switched_off():
+            with self.reduction.switched_off():
                 self._do_all()
 
     def flush_at_exit(self) -> None:
         """The same without the other ranks, waiting no longer than two seconds for the values of each."""
-        with short_waits(), self._reduction.switched_off():
+        with short_waits(), self.reduction.switched_off():
             self._do_all()
 
     def _do_all(self) -> None:

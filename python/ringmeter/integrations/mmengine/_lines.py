@@ -6,6 +6,7 @@ import atexit
 import logging
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial, wraps
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -15,7 +16,7 @@ from mmengine.hooks import Hook, LoggerHook
 import ringmeter
 from ringmeter import _core
 
-from ..._landing import LATE_ERRORS, HubAt, LandingQueue, warn_left_out
+from ..._landing import LATE_ERRORS, HubAt, LandingQueue, short_waits, warn_left_out
 from ..._loop import View
 from ..._outputs import info_as_of
 from ..._ranks import KeysDifferError, Line, StepQueue
@@ -79,9 +80,11 @@ def _queue_of(runner: Any) -> Queue | None:
     hub = runner.message_hub
     if not isinstance(hub, ringmeter.MessageHub):
         return None
+    reduction = getattr(runner.log_processor, '_reduction', None)
     queue = _queues.get(hub)
-    if queue is None:
-        reduction = getattr(runner.log_processor, '_reduction', None)
+    if queue is None or getattr(queue, 'reduction', None) is not reduction:
+        if queue is not None:  # of an earlier Runner of the same name
+            queue.flush()
         queue = _queues[hub] = LandingQueue() if reduction is None else StepQueue(reduction)
     return queue
 
@@ -153,7 +156,8 @@ def _write_reduced(
 ) -> None:
     """Write a line with its collective, which this rank takes part in also when it has no values."""
     try:
-        _write_later(hook, write, runner, batch_idx)
+        with nullcontext() if has_landed else short_waits():  # for what does not come
+            _write_later(hook, write, runner, batch_idx)
     except KeysDifferError:
         raise
     except LATE_ERRORS as error:
