@@ -62,6 +62,12 @@ std::vector<std::size_t> ranks_without(const HeldTable& held, const py::set& sch
   return ranks;
 }
 
+// A sum of numbers of entries.
+std::int64_t whole(double number) {
+  if (!(number >= 0.0 && number < 9.2e18)) throw std::runtime_error("what a rank sent is garbled");
+  return static_cast<std::int64_t>(number);
+}
+
 py::list reduce(const HeldTable& held, const Columns& columns, const std::vector<std::uint8_t>& numbers) {
   std::vector<How> hows;
   for (const std::uint8_t number : numbers) {
@@ -77,8 +83,8 @@ py::list reduce(const HeldTable& held, const Columns& columns, const std::vector
   }
   py::list reduced;
   for (const ReducedItem& item : items) {
-    reduced.append(py::make_tuple(item.value, static_cast<std::int64_t>(item.nans),
-                                  static_cast<std::int64_t>(item.entries), item.most, item.slowest));
+    reduced.append(
+        py::make_tuple(item.value, whole(item.nans), whole(item.entries), item.most, item.slowest));
   }
   return reduced;
 }

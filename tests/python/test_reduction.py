@@ -398,6 +398,16 @@ def test_table_refuses_what_is_none(received, ranks, error, message):
         RankTable(received, ranks)
 
 
+@pytest.mark.parametrize('entries', [math.nan, math.inf, -1.0, 1e19])
+def test_table_refuses_numbers_of_entries_that_are_none(entries):
+    item = Item('=a', 'mean', 1.0, 1.0, 0, entries)
+    table = RankTable(pack(Line('train', 7), [item], {}), 1)
+    ((schema, names),) = table.schemas()
+    union = Union({schema: unpack_names(names)})
+    with pytest.raises(RuntimeError, match='what a rank sent is garbled'):
+        union.reduce(table, [0])
+
+
 @pytest.fixture
 def runner():
     meter = rm.LoopLogger(max_epochs=1)
