@@ -253,6 +253,11 @@ def test_state_of_one_rank_takes_no_collective(misused):
     assert all(misused[rank]['state of one']['x'] == ['4.0000'] * 6 for rank in range(4))
 
 
+def test_rank_that_trains_where_an_exception_is_handled_takes_part(misused):
+    # The last line waits until the end of the epoch.
+    assert all(misused[rank]['handles an exception'] == ['4.0000'] * 3 for rank in range(4))
+
+
 def test_destroyed_group_is_an_error_that_names_the_line(misused):
     for rank in range(4):
         assert misused[rank]['groups that end'] == [[1, 4], [1, 1], [1, 4]]
@@ -351,6 +356,17 @@ def test_line_that_must_not_wait_is_begun_all_the_same(cuda, stream, forbid_wait
 
 
 # ---- one process ----
+
+
+def test_end_of_a_forked_process_leaves_lines_to_its_parent(monkeypatch):
+    steps, begun = StepQueue(Reduction('mean')), []
+    steps.add('line', begun.append)
+    monkeypatch.setattr(os, 'getpid', lambda: 0)
+    steps.flush_at_exit()
+    assert begun == []
+    monkeypatch.undo()
+    steps.flush_at_exit()
+    assert begun == [True]
 
 
 def test_numbers_of_many_ranks_are_those_of_numpy():

@@ -93,6 +93,23 @@ def state_of_one(rank):
     return {'states': states, 'x': [line.rpartition('x: ')[2] for line in lines]}
 
 
+def handles_an_exception(rank):
+    """Rank 1 trains where an exception is handled."""
+
+    def train():
+        meter, lines = meter_of('handling', max_epochs=1, interval=2, reduce='sum')
+        for _ in meter.train(range(6)):
+            meter.log(x=1.0)
+        return [line.rpartition('x: ')[2] for line in lines]
+
+    try:
+        if rank == 1:
+            raise FileNotFoundError('no checkpoint')
+    except FileNotFoundError:
+        return train()
+    return train()
+
+
 def groups_that_end(rank, folder):
     """Groups that are destroyed while they are used, the default one and one of their own, and made anew."""
     runner = checks.Runner('groups')
@@ -123,6 +140,7 @@ def main(folder):
         'two loops': two_loops(rank),
         'raises later': raises_later(rank),
         'state of one': state_of_one(rank),
+        'handles an exception': handles_an_exception(rank),
     }
     assert [line for line in handler.lines if 'failed' in line] == []
     results['groups that end'] = groups_that_end(rank, folder)

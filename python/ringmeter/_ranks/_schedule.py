@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 from .. import _core
 from .._errors import DeviceError
@@ -15,6 +17,16 @@ _STEPS = 2  # after which a line begins: its values have landed by then, as a ru
 
 Finish = Callable[[], None]
 Start = Callable[[bool], 'Finish | None']
+
+
+class _Waiting(NamedTuple):
+    """What is put off."""
+
+    step: int  # when it begins
+    mark: tuple[int, ...]  # of the values that it needs
+    what: str
+    start: Start
+    handled: BaseException | None  # the exception that was being handled when it was put off
 
 
 class StepQueue:
@@ -31,7 +43,8 @@ class StepQueue:
     def __init__(self, reduction: Reduction) -> None:
         self.reduction = reduction
         self._step = 0
-        self._waiting: deque[tuple[int, tuple[int, ...], str, Start]] = deque()
+        self._process = os.getpid()
+        self._waiting: deque[_Waiting] = deque()
         self._finish: Finish | None = None  # of the one that has begun
         self._is_late = False  # the newest values waited for have not landed in time
 
@@ -40,28 +53,36 @@ class StepQueue:
 
         ``has_landed`` is False, and there is a warning, when what has been recorded so far cannot land.
         """
-        self._waiting.append((self._step + _STEPS, _core.mark(), what, start))
+        handled = sys.exc_info()[1]
+        self._waiting.append(_Waiting(self._step + _STEPS, _core.mark(), what, start, handled))
 
     def run_landed(self) -> None:
         """A step is over, on every rank: do what is due."""
         self._step += 1
         self._finish_begun()
-        while self._waiting and self._waiting[0][0] <= self._step:
+        while self._waiting and self._waiting[0].step <= self._step:
             self._begin()
 
     def flush(self) -> None:
         """Do all of it, in order.
 
-        Where an exception is being handled, the other ranks may be elsewhere: then without them.
+        Where an exception is being handled, the other ranks may be elsewhere: then without them. Unless all
+        of it was put here while that was handled already: the training may have been called from there.
         """
-        if sys.exc_info()[1] is None:
+        handled = sys.exc_info()[1]
+        if handled is None or all(waiting.handled is handled for waiting in self._waiting):
             self._do_all()
         else:
             with self.reduction.switched_off():
                 self._do_all()
 
     def flush_at_exit(self) -> None:
-        """The same without the other ranks, waiting no longer than two seconds for the values of each."""
+        """The same without the other ranks, waiting no longer than two seconds for the values of each.
+
+        Not in a process that was forked: this is about its parent's lines.
+        """
+        if os.getpid() != self._process:
+            return
         with short_waits(), self.reduction.switched_off():
             self._do_all()
 
@@ -73,13 +94,13 @@ class StepQueue:
 
     def _begin(self) -> None:
         self._finish_begun()
-        _, mark, what, start = self._waiting.popleft()
+        line = self._waiting.popleft()
         try:
-            has_landed = self._wait_for(mark, what)
+            has_landed = self._wait_for(line.mark, line.what)
         except Exception:  # such as: waiting is forbidden. The others do not wait for this rank
-            self._finish = start(False)
+            self._finish = line.start(False)
             raise
-        self._finish = start(has_landed)
+        self._finish = line.start(has_landed)
 
     def _wait_for(self, mark: tuple[int, ...], what: str) -> bool:
         """Return whether values have landed. Once some did not in time, later ones are not waited for."""
