@@ -642,6 +642,17 @@ def test_mlflow_has_what_was_logged(mlflow, in_background):
     assert metric(mlflow, run.info.run_id, 'val/accuracy') == [(3, 0.5)]
 
 
+def test_mlflow_record_asks_the_store_for_nothing(mlflow, monkeypatch):
+    def get_run(store, run_id):  # reads the files that a thread of MLflow is perhaps writing
+        raise ValueError("Metric 'train/loss' is malformed. No data found.")
+
+    sink = sinks.MLflow()
+    sink.open()
+    monkeypatch.setattr('mlflow.store.tracking.file_store.FileStore.get_run', get_run)
+    sink.add_scalars({'train/loss': 0.5}, 1)
+    sink.close()
+
+
 def test_mlflow_tells_of_any_record_that_is_lost_in_the_background(mlflow, monkeypatch):
     stored = []
 

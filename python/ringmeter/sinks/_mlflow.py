@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import time
 from collections import deque
 from typing import Any
 
@@ -17,7 +18,7 @@ _MOST = 1024  # records in the background
 
 
 class MLflow:
-    """Hands scalars to a run of MLflow: one ``mlflow.log_metrics`` a record.
+    """Hands scalars to a run of MLflow: one ``MlflowClient.log_batch`` a record.
 
     MLflow refuses some names. In what it gets, characters other than letters, digits and ``_-. :/`` are
     ``_``; parts between slashes that are empty, ``.`` or ``..`` are left out or ``_``; and a name ends after
@@ -43,6 +44,7 @@ class MLflow:
         self._start = start
         self._is_own = False
         self._mlflow: Any = None
+        self._client: Any = None
         self._pending: deque[Any] = deque()  # records, where MLflow logs in the background
 
     def open(self) -> None:
@@ -61,6 +63,8 @@ class MLflow:
             run = active or self._mlflow.start_run(**self._start)
             self._is_own = active is None
             self._run_id = run.info.run_id
+        if self._client is None:
+            self._client = self._mlflow.MlflowClient()
 
     def add_scalars(self, scalars: dict[str, Any], step: int) -> None:
         """Log the numbers of a record.
@@ -70,7 +74,11 @@ class MLflow:
         """
         found = {_allowed(name): float(value) for name, value in numbers(scalars, step).items()}
         self.open()
-        logged = self._mlflow.log_metrics(found, step=step, run_id=self._run_id)
+        now = int(1000 * time.time())
+        metrics = [self._mlflow.entities.Metric(name, value, now, step) for name, value in found.items()]
+        # mlflow.log_metrics would ask for the run first: a request more for each record, which fails where a
+        # thread of MLflow is writing to its files.
+        logged = self._client.log_batch(self._run_id, metrics)
         if logged is not None:
             self._pending.append(logged)
             if len(self._pending) > _MOST:
@@ -86,6 +94,7 @@ class MLflow:
         try:
             self.flush()
         finally:
+            self._client = None
             if self._is_own:
                 active = self._mlflow.active_run()
                 if active is not None and active.info.run_id == self._run_id:
