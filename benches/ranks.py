@@ -25,7 +25,7 @@ import torch.distributed as dist
 
 import ringmeter as rm
 from ringmeter._core import RankTable
-from ringmeter._ranks import Item, Line
+from ringmeter._ranks import Field, Item, Line
 from ringmeter._ranks._combine import Union
 from ringmeter._ranks._payload import pack, unpack_names
 
@@ -176,7 +176,9 @@ def unpacking() -> dict[str, dict[str, float]]:
         for keys in (8, 200):
             line = Line('train', 10)
             known: dict[int, Any] = {}
-            items = [Item(f'=loss_{key}', 'mean', float(key), 10.0, 0, 10) for key in range(keys)]
+            items = [
+                Item(Field(f'=loss_{key}', 'mean', False), float(key), 10.0, 0, 10) for key in range(keys)
+            ]
             payload = pack(line, items, known)
             ((schema, names),) = RankTable(payload, 1).schemas()
             known[schema] = unpack_names(names)

@@ -417,14 +417,18 @@ PyObject* history_sum(PyObject* self, PyObject* const* args, Py_ssize_t nargs, P
   return answered ? to_numpy(result) : nullptr;
 }
 
+bool count(History* history, const Window& window, double* out) {
+  return answer(history, window, UnsummarisedEntries{history->series}, [&](Range range) {
+    return range.size() == 0 ? Read::kOk : history->series.count(range, out);
+  });
+}
+
 PyObject* history_count(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   History* history = self_of(self);
   Window window;
   if (!read_window(history, "count", args, nargs, kwnames, &window)) return nullptr;
   Number result{0.0, 0.0, NumberKind::kInt};
-  const bool answered = answer(history, window, UnsummarisedEntries{history->series}, [&](Range range) {
-    return range.size() == 0 ? Read::kOk : history->series.count(range, &result.high);
-  });
+  const bool answered = count(history, window, &result.high);
   if (history->series.count_kind() == NumberKind::kFloat) result.kind = NumberKind::kFloat;
   return answered ? to_numpy(result) : nullptr;
 }
@@ -678,21 +682,33 @@ bool read_window_size(PyObject* key, PyObject* given, std::uint64_t* out) {
   return true;
 }
 
-PyObject* mean_of(PyObject* history, std::uint64_t window_size, const Position* at) {
+namespace {
+
+Window window_of(std::uint64_t size, const Position* at) {
   Window window;
-  window.size = window_size;
+  window.size = size;
   window.has_at = at != nullptr;
   if (window.has_at) window.at = *at;
+  return window;
+}
+
+}  // namespace
+
+PyObject* mean_of(PyObject* history, std::uint64_t window_size, const Position* at) {
+  const Window window = window_of(window_size, at);
   if (!window.has_at && self_of(history)->is_captured && !wait_for_replays(self_of(history))) return nullptr;
   return mean(self_of(history), window);
 }
 
 PyObject* current_of(PyObject* history, const Position* at) {
   if (at == nullptr) return history_current(history, nullptr, 0, nullptr);
-  Window window;
-  window.has_at = true;
-  window.at = *at;
+  Window window = window_of(1, at);
   return current(self_of(history), &window);
+}
+
+bool weigh(PyObject* history, std::uint64_t window_size, const Position* at, double* out) {
+  *out = 0.0;
+  return count(self_of(history), window_of(window_size, at), out);
 }
 
 bool is_plain_history(PyObject* object) { return is_history_class(Py_TYPE(object)); }

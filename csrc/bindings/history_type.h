@@ -41,6 +41,9 @@ PyObject* new_history(PyObject* history_class, PyObject* key, NumberKind kind, N
 PyObject* mean_of(PyObject* history, std::uint64_t window_size, const Position* at);
 PyObject* current_of(PyObject* history, const Position* at);
 
+// count(window_size) likewise, as a number. False with an error set.
+bool weigh(PyObject* history, std::uint64_t window_size, const Position* at, double* out);
+
 // A window_size argument as a number of entries: an int, 'global', None, or null for all. False with an
 // error set.
 bool read_window_size(PyObject* key, PyObject* given, std::uint64_t* out);

@@ -2,6 +2,7 @@
 
 #include <pybind11/pybind11.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <stdexcept>
@@ -102,11 +103,25 @@ py::object value_of(PyObject* buffer, bool is_mean, py::handle window, std::uint
   return is_mean ? other.attr("mean")(window) : other.attr("current")();
 }
 
+// What a number of a plain history is of: its key, the statistic, the weight in a mean of several, the number
+// of entries, the history and its position. Of a mean, weight and entries are those of the window.
+py::tuple source_of(PyObject* key, PyObject* buffer, bool is_mean, std::uint64_t window_size,
+                    const Position* at) {
+  const Position position = at != nullptr ? *at : reinterpret_cast<History*>(buffer)->series.position();
+  double weight = 1.0;
+  if (is_mean && !weigh(buffer, window_size, at, &weight)) throw py::error_already_set();
+  const std::uint64_t entries = is_mean ? std::min<std::uint64_t>(window_size, position) : 1;
+  return py::make_tuple(py::handle(key), is_mean ? "mean" : "current", weight, entries, py::handle(buffer),
+                        position);
+}
+
 py::dict collect_scalars(const py::dict& log_scalars, const py::dict& rules, py::handle window,
-                         py::handle positions) {
+                         py::handle positions, py::handle sources) {
   std::uint64_t window_size = 0;
   if (!read_window_size(nullptr, window.ptr(), &window_size)) throw py::error_already_set();
-  if (!positions.is_none() && !PyDict_Check(positions.ptr())) throw py::type_error("expected a dict or None");
+  for (const py::handle optional : {positions, sources}) {
+    if (!optional.is_none() && !PyDict_Check(optional.ptr())) throw py::type_error("expected a dict or None");
+  }
   py::dict values;
   // Other Python code may run on the way (foreign buffers, new rules): hold what is in hand.
   const Py_ssize_t size = PyDict_GET_SIZE(log_scalars.ptr());
@@ -125,9 +140,13 @@ py::dict collect_scalars(const py::dict& log_scalars, const py::dict& rules, py:
     Position at = 0;
     if (!find_position(positions, key, buffer, &has_position, &at)) continue;
     const bool is_mean = PyTuple_GET_ITEM(rule.ptr(), 1) == Py_True;
-    const py::object value = value_of(buffer, is_mean, window, window_size, has_position ? &at : nullptr);
-    if (PyDict_SetItem(values.ptr(), PyTuple_GET_ITEM(rule.ptr(), 0), value.ptr()) != 0) {
-      throw py::error_already_set();
+    const Position* as_of = has_position ? &at : nullptr;
+    PyObject* name = PyTuple_GET_ITEM(rule.ptr(), 0);
+    const py::object value = value_of(buffer, is_mean, window, window_size, as_of);
+    if (PyDict_SetItem(values.ptr(), name, value.ptr()) != 0) throw py::error_already_set();
+    if (!sources.is_none() && is_plain_history(buffer)) {
+      const py::tuple source = source_of(key, buffer, is_mean, window_size, as_of);
+      if (PyDict_SetItem(sources.ptr(), name, source.ptr()) != 0) throw py::error_already_set();
     }
     if (PyDict_GET_SIZE(log_scalars.ptr()) != size) {
       throw std::runtime_error("log_scalars changed size while it was read");
@@ -328,8 +347,8 @@ py::object format_record(const py::dict& record) {
 // ---- as Python functions ----
 
 PyObject* collect_scalars_function(PyObject*, PyObject* const* args, Py_ssize_t nargs) {
-  return guarded("collect_scalars", nargs, 4, [&]() -> py::object {
-    return collect_scalars(dict_argument(args[0]), dict_argument(args[1]), args[2], args[3]);
+  return guarded("collect_scalars", nargs, 5, [&]() -> py::object {
+    return collect_scalars(dict_argument(args[0]), dict_argument(args[1]), args[2], args[3], args[4]);
   });
 }
 
@@ -361,7 +380,7 @@ PyObject* format_scalars_function(PyObject*, PyObject* const* args, Py_ssize_t n
 
 PyMethodDef line_functions[] = {
     {"collect_scalars", as_method(collect_scalars_function), METH_FASTCALL,
-     "collect_scalars(log_scalars, rules, window, positions, /)\n--\n\n"},
+     "collect_scalars(log_scalars, rules, window, positions, sources, /)\n--\n\n"},
     {"format_header", as_method(format_header_function), METH_FASTCALL,
      "format_header(form, mode, epoch, max_epochs, done, total, /)\n--\n\n"},
     {"format_iteration", as_method(format_iteration_function), METH_FASTCALL,

@@ -167,6 +167,7 @@ def collect_scalars(
     rules: dict[str, tuple[str, bool] | None],
     window: SupportsIndex | str | None,
     positions: dict[str, int] | None,
+    sources: dict[str, tuple[str, str, float, int, Any, int]] | None,
     /,
 ) -> dict[str, Any]: ...
 def format_header(

@@ -3,102 +3,48 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
+
+# The key, the statistic, the number's weight in a mean of several, how many entries it is of, the history,
+# and the position as of which they are its newest.
+Source = tuple[str, str, float, int, Any, int]
 
 # Statistics that do not weigh more where there are more entries.
 _UNWEIGHTED = ('current', 'sum', 'count', 'min', 'max')
 
 
-class Source(NamedTuple):
-    """The newest ``size`` entries as of ``position``, and the statistic of them that is shown."""
-
-    name: str  # of the history, without its mode
-    buffer: Any
-    position: int
-    size: int
-    method: str
-
-    def nan_count(self) -> int:
-        """Return how many of the entries are NaN; 0 where the history cannot tell."""
-        if not hasattr(self.buffer, 'nan_count'):
-            return 0
-        return int(self.buffer.nan_count(max(self.size, 1), at=self.position))
-
-    def weight(self) -> float:
-        """Return its weight in a mean of several: the sum of the counts, 1 for single values."""
-        if self.method in _UNWEIGHTED or not hasattr(self.buffer, 'count'):
-            return 1.0
-        return float(self.buffer.count(max(self.size, 1), at=self.position))
+def source_of(key: str, history: Any, position: int, method: str, window: Any) -> Source:
+    """Return that of a statistic. A window that is no number is everything."""
+    size = getattr(history, 'size', None)  # of an epoch
+    entries = position if size is None else size
+    if isinstance(window, int):
+        entries = min(window, entries)
+    weight = 1.0  # of single values, and where it is not known
+    if method not in _UNWEIGHTED and hasattr(history, 'count'):
+        weight = float(history.count(max(entries, 1), at=position))
+    return key, method, weight, entries, history, position
 
 
-class Sources:
-    """Those of one line. To be asked before its entries count as reported.
+def nan_count(source: Source) -> int:
+    """Return how many of the entries are NaN; 0 where the history cannot tell."""
+    _, _, _, entries, history, position = source
+    if not hasattr(history, 'nan_count'):
+        return 0
+    return int(history.nan_count(max(entries, 1), at=position))
 
-    Args:
-        hub: What it is of.
-        mode: Likewise.
-        rules: For the keys of the hub: None, or the name and whether it is averaged.
-        custom_cfg: Those of single keys, with numbers for windows.
-        window_size: Of the averages: a number or ``'interval'``.
-        reported: Positions at the last line.
-    """
 
-    def __init__(
-        self,
-        hub: Any,
-        mode: str,
-        rules: Mapping[str, tuple[str, bool] | None],
-        custom_cfg: Sequence[dict[str, Any]],
-        window_size: int | str,
-        reported: Mapping[str, int],
-    ) -> None:
-        self._buffers = hub.log_scalars
-        self._positions = getattr(hub, 'positions', None)
-        self._prefix = f'{mode}/'
-        self._rules = rules
-        self._by_name = {cfg.get('log_name', cfg['data_src']): cfg for cfg in custom_cfg}
-        self._window_size = window_size
-        self._reported = reported
-
-    def find(self, name: str) -> Source | None:
-        """Return what a number is of; None where that is not known."""
-        source = name.removeprefix(self._prefix)
-        cfg = self._by_name.get(source)
-        if cfg is not None:
-            source = cfg['data_src']
-        key = self._prefix + source
-        buffer = self._buffers.get(key)
-        if buffer is None:
-            return None
-        position = position_of(self._positions, key, buffer)
-        size = getattr(buffer, 'size', None)  # of an epoch
-        if cfg is not None:
-            method, window = cfg['method_name'], cfg.get('window_size')
-        elif size is not None:
-            method, window = 'mean', size
-        else:
-            rule = self._rules[key]
-            method, window = ('mean', self._window_size) if rule and rule[1] else ('current', 1)
-        size = position if size is None else size
-        if window == 'interval':
-            window = not_reported(self._reported, position, key)
-        return Source(
-            source, buffer, position, min(window, size) if isinstance(window, int) else size, method
-        )
-
-    def with_nan_counts(self, scalars: dict[str, Any]) -> dict[str, Any]:
-        """Return the scalars with the number of NaNs in place of statistics that are one."""
-        shown = scalars.copy()
-        for name, value in scalars.items():
-            is_nan = isinstance(value, float) and math.isnan(value)
-            if not is_nan or name.endswith(('lr', 'time')):
-                continue
-            source = self.find(name)
-            nans = 0 if source is None else source.nan_count()
-            if source is not None and nans:
-                shown[name] = nan_text(nans, source.size)
-        return shown
+def with_nan_counts(scalars: dict[str, Any], sources: Mapping[str, Source]) -> dict[str, Any]:
+    """Return what a line shows, with the number of NaNs in place of statistics that are one."""
+    shown = scalars.copy()
+    for name, value in scalars.items():
+        is_nan = isinstance(value, float) and math.isnan(value)
+        if not is_nan or name.endswith(('lr', 'time')) or name not in sources:
+            continue
+        nans = nan_count(sources[name])
+        if nans:
+            shown[name] = nan_text(nans, sources[name][3])
+    return shown
 
 
 def nan_text(nans: int, entries: int) -> str:

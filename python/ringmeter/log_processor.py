@@ -19,15 +19,17 @@ from ._ranks import (
     RECORDED,
     SHOWN,
     Draft,
+    Field,
     Item,
     Line,
     Reduced,
     Reduction,
+    is_integer,
     items_of,
     record_of,
     texts_of,
 )
-from ._sources import Sources, not_reported, position_of
+from ._sources import Source, not_reported, position_of, source_of, with_nan_counts
 from .history_buffer import HistoryBuffer
 
 _logger = logging.getLogger('ringmeter')
@@ -140,19 +142,22 @@ class LogProcessor:
         ``items`` gets what there is to be reduced.
         """
         custom_cfg = self._parse_windows_size(runner, batch_idx, self.custom_cfg) if self.custom_cfg else []
-        shown = self._collect_scalars(custom_cfg, runner, mode)
+        sources: dict[str, Source] = {}
+        asked = None if items is None and not self.nan_counts else sources
+        shown = self._collect_scalars(custom_cfg, runner, mode, False, asked)
         tag = shown.copy()
+        tag_sources: dict[str, Source] = {}
         if self.log_with_hierarchy:  # where mean_pattern sees the mode, the rates may differ
-            tag, prefix = self._collect_scalars(custom_cfg, runner, mode, True), f'{mode}/'
+            asked = None if items is None else tag_sources
+            tag, prefix = self._collect_scalars(custom_cfg, runner, mode, True, asked), f'{mode}/'
             shown |= {key.removeprefix(prefix): value for key, value in tag.items() if key.endswith('lr')}
         if items is not None:
             assert self._reduction is not None
-            how = self._reduction.how
-            items += items_of(shown, self._sources_of(runner, custom_cfg, mode), how, SHOWN)
+            items += items_of(shown, sources, self._reduction.how, SHOWN)
             if self.log_with_hierarchy:
-                items += items_of(tag, self._sources_of(runner, custom_cfg, mode, True), how, RECORDED)
+                items += items_of(tag, tag_sources, self._reduction.how, RECORDED)
         elif self.nan_counts:
-            shown = self._sources_of(runner, custom_cfg, mode).with_nan_counts(shown)
+            shown = with_nan_counts(shown, sources)
         is_by_interval = self.window_size == 'interval' or (custom_cfg and _has_interval(custom_cfg))
         if is_by_interval and mode == 'train':  # the others are reported at their end
             self._mark_reported(runner, mode)
@@ -192,7 +197,7 @@ class LogProcessor:
         header, eta, memory = self._complete(tag, runner, batch_idx, mode)
         for name, value in (('eta', eta), ('memory', memory)):
             if isinstance(value, Real):
-                items.append(Item(ASIDE + name, 'max', value))
+                items.append(Item(Field(ASIDE + name, 'max', is_integer(value)), value))
 
         def complete(reduced: Mapping[str, Reduced]) -> tuple[dict[str, Any], str]:
             own = {name: tag[name] for name in ('epoch', 'iter', 'memory') if name in tag}
@@ -238,15 +243,14 @@ class LogProcessor:
             if key not in custom_keys
         ]
         custom_cfg = self._parse_windows_size(runner, batch_idx, [*self.custom_cfg, *over_epoch])
-        scalars = self._collect_scalars(custom_cfg, runner, mode, self.log_with_hierarchy)
+        sources: dict[str, Source] | None = {} if self._reduction is not None or self.nan_counts else None
+        scalars = self._collect_scalars(custom_cfg, runner, mode, self.log_with_hierarchy, sources)
         items: list[Item] = []
         shown = scalars
-        if self._reduction is not None:
-            sources = self._sources_of(runner, custom_cfg, mode, self.log_with_hierarchy)
+        if sources is not None and self._reduction is not None:
             items = items_of(scalars, sources, self._reduction.how, SHOWN)
-        elif self.nan_counts:
-            sources = self._sources_of(runner, custom_cfg, mode, self.log_with_hierarchy)
-            shown = sources.with_nan_counts(scalars)
+        elif sources is not None:
+            shown = with_nan_counts(scalars, sources)
         self._mark_reported(runner, mode)
         infos = self._collect_non_scalars(runner, mode)
         size = self._get_dataloader_size(runner, mode)
@@ -273,20 +277,28 @@ class LogProcessor:
     # ---- values ----
 
     def _collect_scalars(
-        self, custom_cfg: list[dict[str, Any]], runner: Any, mode: str, reserve_prefix: bool = False
+        self,
+        custom_cfg: list[dict[str, Any]],
+        runner: Any,
+        mode: str,
+        reserve_prefix: bool = False,
+        sources: dict[str, Source] | None = None,
     ) -> dict[str, Any]:
+        """Return what there is to be shown. ``sources`` gets what it is of."""
         hub = runner.message_hub
         buffers, positions = hub.log_scalars, getattr(hub, 'positions', None)
         rules = self._rules.get((mode, reserve_prefix))
         if rules is None or rules.mean_pattern is not self.mean_pattern:
             rules = self._rules[mode, reserve_prefix] = _Rules(mode, reserve_prefix, self.mean_pattern)
         if self.window_size == 'interval':
-            tag = collect_scalars(buffers, rules, 1, positions)
+            tag = collect_scalars(buffers, rules, 1, positions, sources)
             means = [key.removeprefix(f'{mode}/') for key, rule in rules.items() if rule and rule[1]]
             every_mean = {'method_name': 'mean', 'window_size': 'interval'}
             custom_cfg = [*({'data_src': key} | every_mean for key in means), *custom_cfg]
         else:
-            tag = collect_scalars(buffers, rules, self.window_size, positions)
+            tag = collect_scalars(buffers, rules, self.window_size, positions, sources)
+        if sources is not None and len(sources) < len(tag):  # histories that are not ours
+            self._find_other_sources(hub, rules, tag, sources)
         if not custom_cfg:
             return tag
         prefix = f'{mode}/'
@@ -297,11 +309,18 @@ class LogProcessor:
             buffer = buffers.get(prefix + source)
             if buffer is not None:
                 name = prefix + name if reserve_prefix else name
-                self._apply(arguments, hub, prefix + source, buffer, name, tag)
+                self._apply(arguments, hub, prefix + source, buffer, name, tag, sources)
         return tag
 
     def _apply(
-        self, arguments: dict[str, Any], hub: Any, key: str, buffer: Any, name: str, tag: dict[str, Any]
+        self,
+        arguments: dict[str, Any],
+        hub: Any,
+        key: str,
+        buffer: Any,
+        name: str,
+        tag: dict[str, Any],
+        sources: dict[str, Source] | None,
     ) -> None:
         """Put what a rule asks for into the record."""
         positions = getattr(hub, 'positions', None)
@@ -317,6 +336,23 @@ class LogProcessor:
                 tag.pop(name, None)
                 return
         tag[name] = buffer.statistics(**arguments)
+        if sources is not None:
+            method, window = arguments['method_name'], arguments.get('window_size')
+            sources[name] = source_of(key, buffer, position, method, window)
+
+    def _find_other_sources(
+        self, hub: Any, rules: _Rules, tag: dict[str, Any], sources: dict[str, Source]
+    ) -> None:
+        positions = getattr(hub, 'positions', None)
+        for key, history in hub.log_scalars.items():
+            rule = rules[key]
+            if rule is None or rule[0] not in tag or rule[0] in sources:
+                continue
+            method, window = ('mean', self.window_size) if rule[1] else ('current', 1)
+            if hasattr(history, 'size'):  # of an epoch
+                method, window = 'mean', history.size
+            position = position_of(positions, key, history)
+            sources[rule[0]] = source_of(key, history, position, method, window)
 
     def _collect_non_scalars(self, runner: Any, mode: str) -> dict[str, Any]:
         prefix = f'{mode}/'
@@ -331,13 +367,6 @@ class LogProcessor:
         for key, buffer in hub.log_scalars.items():
             if key.startswith(f'{mode}/'):
                 self._reported[key] = position_of(positions, key, buffer)
-
-    def _sources_of(
-        self, runner: Any, custom_cfg: list[dict[str, Any]], mode: str, reserve_prefix: bool = False
-    ) -> Sources:
-        """Return what the numbers are of that :meth:`_collect_scalars` has just collected."""
-        rules = self._rules[mode, reserve_prefix]
-        return Sources(runner.message_hub, mode, rules, custom_cfg, self.window_size, self._reported)
 
     def _report_lost(self, replays: list[tuple[Any, int]]) -> None:
         """Warn of replays of CUDA graphs whose values were overwritten since the last line."""

@@ -242,7 +242,7 @@ def test_log_line_sees_what_replays_have_written(cuda, stream, hub):
     graph = capture(cuda, stream, lambda: hub.update_scalar('train/loss', cuda.FakeCudaTensor(2.0)))
     replay(cuda, graph, stream, 3)
     rules = {'train/loss': ('loss', True)}
-    assert _core.collect_scalars(hub.log_scalars, rules, 10, None) == {'loss': 2.0}
+    assert _core.collect_scalars(hub.log_scalars, rules, 10, None, None) == {'loss': 2.0}
 
 
 def test_checkpoint_holds_what_replays_have_written(cuda, stream, hub):

@@ -17,7 +17,7 @@ import pytest
 import ringmeter as rm
 from ringmeter import _core
 from ringmeter._core import RankTable
-from ringmeter._ranks import Item, Line, Reduction, StepQueue
+from ringmeter._ranks import Field, Item, Line, Reduction, StepQueue
 from ringmeter._ranks._combine import Union
 from ringmeter._ranks._payload import pack, unpack_names
 
@@ -376,7 +376,9 @@ def test_numbers_of_many_ranks_are_those_of_numpy():
     known, payload = {}, b''
     for rank in range(300):
         numbers = zip(fields, values[rank].tolist(), weights[rank].tolist(), strict=True)
-        items = [Item(fields[how], how, value, weight, rank, 2) for how, value, weight in numbers]
+        items = [
+            Item(Field(fields[how], how, False), value, weight, rank, 2) for how, value, weight in numbers
+        ]
         if not known:
             ((schema, names),) = RankTable(pack(line, items, known), 1).schemas()
             known[schema] = unpack_names(names)
@@ -416,7 +418,7 @@ def test_table_refuses_what_is_none(received, ranks, error, message):
 
 @pytest.mark.parametrize('entries', [math.nan, math.inf, -1.0, 1e19])
 def test_table_refuses_numbers_of_entries_that_are_none(entries):
-    item = Item('=a', 'mean', 1.0, 1.0, 0, entries)
+    item = Item(Field('=a', 'mean', False), 1.0, 1.0, 0, entries)
     table = RankTable(pack(Line('train', 7), [item], {}), 1)
     ((schema, names),) = table.schemas()
     union = Union({schema: unpack_names(names)})

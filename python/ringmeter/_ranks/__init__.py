@@ -1,8 +1,8 @@
 """One line from the numbers of all ranks: what they send each other, when, and what becomes of it."""
 
+from ._channel import device_of, initialised_torch
 from ._combine import Reduced
-from ._gather import device_of, initialised_torch
-from ._items import ASIDE, HOWS, RECORDED, SHOWN, Item, Line
+from ._items import ASIDE, HOWS, RECORDED, SHOWN, Field, Item, Line, is_integer
 from ._reduction import Draft, KeysDifferError, Reduction
 from ._schedule import StepQueue
 from ._values import items_of, record_of, texts_of
@@ -13,6 +13,7 @@ __all__ = [
     'RECORDED',
     'SHOWN',
     'Draft',
+    'Field',
     'Item',
     'KeysDifferError',
     'Line',
@@ -21,6 +22,7 @@ __all__ = [
     'StepQueue',
     'device_of',
     'initialised_torch',
+    'is_integer',
     'items_of',
     'record_of',
     'texts_of',

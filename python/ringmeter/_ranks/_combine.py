@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .._core import RankTable
-from ._items import HOWS
-from ._payload import Field, Schema
+from ._items import HOWS, Field
+from ._payload import Schema
 
 
 class Reduced(NamedTuple):

@@ -36,17 +36,23 @@ class Line(NamedTuple):
         return f'the line of iteration {self.iteration} of {self.mode}'
 
 
-class Item(NamedTuple):
-    """One number of a line, on one rank."""
+class Field(NamedTuple):
+    """What is known of a number of a line before it comes."""
 
     name: str  # behind one of the above
     how: str
+    is_whole: bool  # an integer, and so is what becomes of it, except for a mean
+
+
+class Item(NamedTuple):
+    """One number of a line, on one rank."""
+
+    field: Field
     value: Any  # a real number
     weight: float = 1.0  # in the mean
     nans: int = 0  # among the entries of its window
     entries: int = 1
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether it is an integer, and so is what becomes of it, except for a mean."""
-        return not isinstance(self.value, float) and isinstance(self.value, Integral | np.bool_)
+
+def is_integer(value: Any) -> bool:
+    return isinstance(value, Integral | np.bool_)

@@ -13,21 +13,13 @@ import zlib
 from array import array
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
-from ._items import Item, Line
+from ._items import Field, Item, Line
 
 _HEADER = struct.Struct('<6q')
 _ITEM_SIZE = 8 * 4
 _NOTHING = -1  # in place of the number of items: a rank whose values could not be had
-
-
-class Field(NamedTuple):
-    """What is known of an item before its numbers come."""
-
-    name: str
-    how: str
-    is_whole: bool
 
 
 Schema = tuple[Field, ...]
@@ -42,9 +34,9 @@ def pack(line: Line, items: Sequence[Item] | None, known: dict[int, Schema]) -> 
     """Return the payload for a line, without names that are known. None: no values are to be had."""
     if items is None:
         return _HEADER.pack(0, _NOTHING, 0, _HEADER.size, line.code, line.iteration)
-    schema, names = _hashed(tuple([Field(item.name, item.how, item.is_whole) for item in items]))
+    schema, names = _hashed(tuple([item.field for item in items]))
     names = b'' if schema in known else names
-    numbers = _doubles([number for item in items for number in item[2:]])
+    numbers = _doubles([number for item in items for number in item[1:]])
     size = _HEADER.size + len(numbers) + len(names)
     return _HEADER.pack(schema, len(items), len(names), size, line.code, line.iteration) + numbers + names
 

@@ -12,8 +12,8 @@ from .._choices import note_choice
 from .._core import RankTable
 from .._errors import ArgumentError, ArgumentTypeError
 from .._rank import current_rank
+from ._channel import Channel, Gathering, initialised_torch, rounded
 from ._combine import Reduced, Union
-from ._gather import Gathering, initialised_torch, rounded
 from ._items import HOWS, SHOWN, Item, Line
 from ._payload import Schema, as_double, pack, size_without_names, unpack_names
 
@@ -66,6 +66,7 @@ class Reduction:
         # Who holds a group of gloo to the end of the process has that end in an abort.
         self._group = None if group is None else ref(group)
         self._used: ReferenceType[Any] | None = None  # the group that the following is about
+        self._channel: Channel | None = None
         self._ranks: list[int] = []
         self._known: dict[int, Schema] = {}  # by their hashes; the same on all ranks, as is the size
         self._unions: dict[tuple[int, ...], Union] = {}
@@ -130,18 +131,20 @@ class Reduction:
         group = torch.distributed.group.WORLD if self._group is None else self._group()
         if group is None:
             note_choice('lines of all ranks', 'this rank alone: their process group is gone')
-        elif torch.distributed.get_world_size(group) > 1 and group not in _failed:
+        elif group.size() > 1 and group not in _failed:
             return torch, group
         return torch, None
 
     def _gather(self, torch: Any, group: Any, line: Line, items: Sequence[Item] | None) -> Gathering:
-        if self._used is None or group is not self._used():
+        channel = self._channel
+        if channel is None or self._used is None or group is not self._used():
+            channel = self._channel = Channel(torch, group)
             backend = torch.distributed.get_backend(group)
             ranks = torch.distributed.get_process_group_ranks(group)
             self._used, self._ranks, self._known, self._unions = ref(group), ranks, {}, {}
             self._size, self._largest = _FIRST_SIZE, 0
             note_choice('lines of all ranks', f'{backend}, with ranks {_listed(ranks)}')
-        return Gathering(torch, group, pack(line, items, self._known), self._size)
+        return Gathering(channel, group, pack(line, items, self._known), self._size)
 
     def _reduce(self, line: Line, table: RankTable, ranks: list[int]) -> dict[str, Reduced]:
         other = table.find_other(line.code, line.iteration)
@@ -183,7 +186,7 @@ def _fail(group: Any, line: Line, error: Exception) -> None:
 def _own(items: Sequence[Item] | None) -> dict[str, Reduced]:
     rank = current_rank().number
     return {
-        item.name: Reduced(item.value, item.nans, item.entries, as_double(item.value), rank)
+        item.field.name: Reduced(item.value, item.nans, item.entries, as_double(item.value), rank)
         for item in items or ()
     }
 

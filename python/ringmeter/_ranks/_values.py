@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from .._sources import Sources, nan_text
+from .._sources import Source, nan_count, nan_text
 from ._combine import Reduced
-from ._items import Item
+from ._items import Field, Item, is_integer
 
 
 class Verbatim(str):
@@ -23,7 +24,9 @@ class Verbatim(str):
         return str(self)
 
 
-def items_of(scalars: Mapping[str, Any], sources: Sources, reduce: str, scope: str) -> list[Item]:
+def items_of(
+    scalars: Mapping[str, Any], sources: Mapping[str, Source], reduce: str, scope: str
+) -> list[Item]:
     """Return what there is to be reduced: the numbers, with what their windows hold.
 
     Args:
@@ -34,25 +37,29 @@ def items_of(scalars: Mapping[str, Any], sources: Sources, reduce: str, scope: s
     """
     items = []
     for name, value in scalars.items():
-        if not isinstance(value, float) and not isinstance(value, (Real, np.bool_)):
+        is_float = isinstance(value, float)
+        source = sources.get(name)  # None: another thread has just begun to record it
+        if source is None or (not is_float and not isinstance(value, (Real, np.bool_))):
             continue
-        source = sources.find(name)
-        if source is None:
-            items.append(Item(scope + name, _how(name, 'current', reduce), value))
-            continue
+        key, method, weight, entries, _, _ = source
         is_nan = value != value  # noqa: PLR0124  math.isnan() refuses integers that no float can hold
-        nans = source.nan_count() if is_nan else 0
-        how = _how(source.name, source.method, reduce)
-        items.append(Item(scope + name, how, value, source.weight(), nans, source.size))
+        nans = nan_count(source) if is_nan else 0
+        is_whole = not is_float and is_integer(value)
+        items.append(Item(_field(scope, name, key, method, reduce, is_whole), value, weight, nans, entries))
     return items
 
 
-def _how(name: str, method: str, reduce: str) -> str:
-    if name.endswith('lr'):
+@lru_cache(maxsize=4096)
+def _field(scope: str, name: str, key: str, method: str, reduce: str, is_whole: bool) -> Field:
+    return Field(scope + name, _how(key, method, reduce), is_whole)
+
+
+def _how(key: str, method: str, reduce: str) -> str:
+    if key.endswith('lr'):
         return 'first'
     if method in ('min', 'max') and reduce in ('mean', 'sum'):
         return method
-    return 'mean' if reduce == 'sum' and name.endswith('time') else reduce
+    return 'mean' if reduce == 'sum' and key.endswith('time') else reduce
 
 
 def record_of(
