@@ -443,6 +443,19 @@ def test_one_process_shows_its_own(runner, how):
     assert rm.LogProcessor(nan_counts=True, reduce=how).get_log_after_iter(runner, 2, 'train') == plain
 
 
+@pytest.mark.parametrize('hierarchy', [False, True])
+def test_histories_that_are_not_ours_are_reduced(runner, hierarchy):
+    theirs = pytest.importorskip('mmengine.logging').HistoryBuffer([math.nan, 1.0, 2.5], [1, 1, 1])
+    runner.message_hub.log_scalars['train/theirs_loss'] = theirs
+    runner.message_hub.log_scalars['train/theirs'] = theirs
+    options = {'window_size': 2, 'log_with_hierarchy': hierarchy}
+    tag, line = rm.LogProcessor(**options).get_log_after_iter(runner, 2, 'train')
+    assert '  theirs_loss: 1.7500  theirs: 2.5000' in line
+    assert rm.LogProcessor(reduce='mean', **options).get_log_after_iter(runner, 2, 'train') == (tag, line)
+    whole = rm.LogProcessor(3, nan_counts=True, reduce='mean')
+    assert 'theirs_loss: nan ' in whole.get_log_after_iter(runner, 2, 'train')[1]
+
+
 @pytest.mark.parametrize(
     ('options', 'error', 'message'),
     [
