@@ -157,13 +157,29 @@ py::dict collect_scalars(const py::dict& log_scalars, const py::dict& rules, py:
 
 // ---- text ----
 
-// Valid as long as the str is.
-std::string_view view(py::handle text) {
-  Py_ssize_t size = 0;
-  const char* utf8 = PyUnicode_AsUTF8AndSize(text.ptr(), &size);
-  if (utf8 == nullptr) throw py::error_already_set();
-  return {utf8, static_cast<std::size_t>(size)};
-}
+// A str as UTF-8. Lone surrogates, as in the names of files that are not UTF-8, are escaped.
+class Text {
+ public:
+  explicit Text(py::handle text) {
+    Py_ssize_t size = 0;
+    const char* utf8 = PyUnicode_AsUTF8AndSize(text.ptr(), &size);
+    if (utf8 != nullptr) {
+      view_ = {utf8, static_cast<std::size_t>(size)};
+      return;
+    }
+    if (PyErr_ExceptionMatches(PyExc_UnicodeEncodeError) == 0) throw py::error_already_set();
+    PyErr_Clear();
+    escaped_ = steal(PyUnicode_AsEncodedString(text.ptr(), "utf-8", "backslashreplace"));
+    view_ = {PyBytes_AS_STRING(escaped_.ptr()), static_cast<std::size_t>(PyBytes_GET_SIZE(escaped_.ptr()))};
+  }
+
+  // Valid as long as this and the str are.
+  std::string_view view() const { return view_; }
+
+ private:
+  py::object escaped_;
+  std::string_view view_;
+};
 
 bool starts_with(std::string_view text, std::string_view prefix) {
   return text.substr(0, prefix.size()) == prefix;
@@ -180,7 +196,7 @@ void append_other(std::string* out, py::handle value, int digits, Notation notat
   if (notation != Notation::kAsItIs) {
     format = "." + std::to_string(digits) + (notation == Notation::kFixed ? "f" : "e");
   }
-  *out += view(steal(PyObject_Format(value.ptr(), py::str(format).ptr())));
+  *out += Text(steal(PyObject_Format(value.ptr(), py::str(format).ptr()))).view();
 }
 
 // "name: value". Floats (np.float64 is one) have `digits` after the point in any case.
@@ -200,7 +216,7 @@ py::str format_scalars(const py::dict& scalars, int digits) {
   std::string line;
   for (const auto& [name, value] : scalars) {
     if (!line.empty()) line += "  ";
-    append_item(&line, view(name), value, digits, Notation::kAsItIs);
+    append_item(&line, Text(name).view(), value, digits, Notation::kAsItIs);
   }
   return line;
 }
@@ -217,7 +233,8 @@ py::str format_iteration(std::string_view header, const py::dict& scalars, int d
   py::handle time;
   py::handle data_time;
   for (const auto& [key, value] : scalars) {
-    const std::string_view name = view(key);
+    const Text text(key);
+    const std::string_view name = text.view();
     if (name == "time") time = value;
     if (name == "data_time") data_time = value;
     if (!is_rate(name)) continue;
@@ -241,10 +258,12 @@ py::str format_iteration(std::string_view header, const py::dict& scalars, int d
     line += "  ";
   }
   if (shown.is_none()) return line;
-  const std::string_view prefix = view(shown);
+  const Text shown_text(shown);
+  const std::string_view prefix = shown_text.view();
   is_first = true;
   for (const auto& [key, value] : scalars) {
-    const std::string_view name = view(key);
+    const Text text(key);
+    const std::string_view name = text.view();
     if (is_rate(name) || !starts_with(name, prefix)) continue;
     if (with_times && (name == "time" || name == "data_time")) continue;
     if (!is_first) line += "  ";
@@ -295,7 +314,8 @@ py::str format_header(std::string_view form, std::string_view mode, const py::ha
 // Appends a str as JSON has it. False: it needs escapes.
 bool append_json_text(std::string* out, PyObject* text) {
   if (!PyUnicode_Check(text) || !PyUnicode_IS_ASCII(text)) return false;
-  const std::string_view plain = view(text);
+  const Text text_of_value(text);
+  const std::string_view plain = text_of_value.view();
   for (const char c : plain) {
     if (c < ' ' || c > '~' || c == '"' || c == '\\') return false;
   }
@@ -354,14 +374,15 @@ PyObject* collect_scalars_function(PyObject*, PyObject* const* args, Py_ssize_t 
 
 PyObject* format_header_function(PyObject*, PyObject* const* args, Py_ssize_t nargs) {
   return guarded("format_header", nargs, 6, [&]() -> py::object {
-    return format_header(view(args[0]), view(args[1]), args[2], args[3], long_argument(args[4]), args[5]);
+    return format_header(Text(args[0]).view(), Text(args[1]).view(), args[2], args[3], long_argument(args[4]),
+                         args[5]);
   });
 }
 
 PyObject* format_iteration_function(PyObject*, PyObject* const* args, Py_ssize_t nargs) {
   return guarded("format_iteration", nargs, 6, [&]() -> py::object {
-    return format_iteration(view(args[0]), dict_argument(args[1]), digits_argument(args[2]), args[3], args[4],
-                            args[5]);
+    return format_iteration(Text(args[0]).view(), dict_argument(args[1]), digits_argument(args[2]), args[3],
+                            args[4], args[5]);
   });
 }
 

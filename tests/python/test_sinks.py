@@ -138,6 +138,24 @@ def test_csv_has_a_row_a_scalar_and_never_changes_what_it_has(tmp_path):
     ]
 
 
+def test_name_that_is_no_unicode_is_escaped_in_lines_and_files(tmp_path):
+    logger = logging.Logger('quiet')
+    logger.addHandler(logging.FileHandler(tmp_path / 'a.log', encoding='utf-8'))
+    meter = rm.LoopLogger(max_epochs=1, interval=1, logger=logger, sinks=[sinks.CSV(tmp_path / 'a.csv')])
+    name = os.fsdecode(b'acc_\xe9')
+    for value in meter.train([1.0]):
+        meter.log(**{name: value})
+    for value in meter.val([0.5]):
+        meter.log(**{name: value})
+    meter.close()
+    logger.handlers[0].close()
+    lines = (tmp_path / 'a.log').read_text('utf-8').splitlines()
+    assert [r'  acc_\udce9: 1.0000' in lines[0], r'  acc_\udce9: 0.5000' in lines[-1]] == [True, True]
+    with (tmp_path / 'a.csv').open(encoding='utf-8', newline='') as file:
+        names = [row['name'] for row in csv.DictReader(file)]
+    assert {r'train/acc_\udce9', r'val/acc_\udce9', 'train/time'} <= set(names)
+
+
 def test_csv_is_read_by_pandas(tmp_path):
     pandas = pytest.importorskip('pandas')
     add_all(sinks.CSV(tmp_path / 'scalars.csv'))

@@ -15,12 +15,14 @@ _opening = threading.Lock()
 def append_text(path: str | os.PathLike[str], text: str) -> None:
     """Append text to a file by a write of the system, which takes a third of what ``open`` takes.
 
+    Lone surrogates are escaped.
+
     Raises:
         OSError: As ``os.open`` and ``os.write``.
     """
     file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     try:
-        data = memoryview(text.encode())
+        data = memoryview(text.encode(errors='backslashreplace'))
         while data:
             data = data[os.write(file, data) :]
     finally:
