@@ -258,6 +258,13 @@ def test_rank_that_trains_where_an_exception_is_handled_takes_part(misused):
     assert all(misused[rank]['handles an exception'] == ['4.0000'] * 3 for rank in range(4))
 
 
+def test_lines_begin_in_inference_mode_and_go_on_outside(misused):
+    lines = [misused[rank]['evaluates first'] for rank in range(4)]
+    assert (
+        lines == [['4.0000  data_time: ' + lines[0][0].partition('data_time: ')[2], '4.0000', '4.0000']] * 4
+    )
+
+
 def test_destroyed_group_is_an_error_that_names_the_line(misused):
     for rank in range(4):
         assert misused[rank]['groups that end'] == [[1, 4], [1, 1], [1, 4]]

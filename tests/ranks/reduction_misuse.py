@@ -11,6 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import reduction as checks
+import torch
 import torch.distributed as dist
 
 import ringmeter as rm
@@ -110,6 +111,17 @@ def handles_an_exception(rank):
     return train()
 
 
+def evaluates_first():
+    """The first lines are made in inference mode, later ones outside of it."""
+    meter, lines = meter_of('inference', max_epochs=1, interval=1, reduce='sum')
+    with torch.inference_mode():
+        for _ in meter.val(range(2)):
+            meter.log(x=1.0)
+    for _ in meter.train(range(2)):
+        meter.log(x=1.0)
+    return [line.rpartition('x: ')[2] for line in lines if 'x: ' in line]
+
+
 def groups_that_end(rank, folder):
     """Groups that are destroyed while they are used, the default one and one of their own, and made anew."""
     runner = checks.Runner('groups')
@@ -141,6 +153,7 @@ def main(folder):
         'raises later': raises_later(rank),
         'state of one': state_of_one(rank),
         'handles an exception': handles_an_exception(rank),
+        'evaluates first': evaluates_first(),
     }
     assert [line for line in handler.lines if 'failed' in line] == []
     results['groups that end'] = groups_that_end(rank, folder)

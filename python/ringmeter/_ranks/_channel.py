@@ -51,15 +51,16 @@ class Channel:
 
 
 class _Buffers:
-    """What one collective reads and writes. Making them takes half as long as it does."""
+    """What one collective reads and writes, and the next one after it."""
 
     def __init__(self, channel: Channel, size: int) -> None:
-        memory = bytearray(size)
+        torch, memory = channel.torch, bytearray(size)
         self.size, self.payload = size, memoryview(memory)
-        self.host_own = channel.torch.frombuffer(memory, dtype=channel.torch.uint8)
-        self.own = self.host_own.to(channel.device)
-        self.all = self.own.new_empty(channel.world_size * size)
-        self.host_all = self.all.numpy() if self.all.device.type == 'cpu' else None
+        with torch.inference_mode(False):  # tensors that are made in it can be written to in it only
+            self.host_own = torch.frombuffer(memory, dtype=torch.uint8)
+            self.own = self.host_own.to(channel.device)
+            self.all = self.own.new_empty(channel.world_size * size)
+        self.host_all = self.all.numpy() if channel.device == 'cpu' else None
 
 
 class Gathering:
