@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -19,6 +20,8 @@ from ringmeter.cli import main
 from ringmeter.cli._braille import braille
 from ringmeter.cli._decimation import decimate, newest
 from ringmeter.cli._smoothing import smooth
+from ringmeter.cli.tail import frame
+from ringmeter.readers import LogFile
 
 DATA = Path(__file__).with_name('data')
 SCALARS = str(DATA / 'scalars.json')
@@ -100,6 +103,31 @@ def test_tail_once_shows_values_and_plots(
     assert lines[loss + 6] == 'val/accuracy'
     assert len(lines) == loss + 11
     assert all(len(line) <= 60 for line in lines[1:])
+
+
+@pytest.mark.parametrize(
+    ('height', 'expected'),
+    [
+        (40, (14, 3, '')),
+        (24, (10, 2, '... and 5 lines more')),
+        (14, (6, 1, '... and 9 lines more')),
+        (5, (1, 1, '... and 14 lines more')),
+    ],
+)
+def test_tail_fits_into_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, height: int, expected: tuple[int, int, str]
+) -> None:
+    monkeypatch.setenv('COLUMNS', '40')
+    monkeypatch.chdir(tmp_path)
+    path = Path('scalars.json')
+    records = [{f'loss_{key:02d}_of_a_long_name': 1.0 * step for key in range(14)} for step in (1, 2)]
+    path.write_text(''.join(json.dumps(record | {'step': 1}) + '\n' for record in records))
+    with contextlib.closing(LogFile(path)) as file:
+        lines = frame(file.read(), None, height).splitlines()
+    rows, plots, more = expected
+    assert len(lines) == 2 + rows + 6 * plots
+    assert (len(lines) <= height) == (height >= 9)  # where one plot fits
+    assert [line for line in lines if line.startswith('...')] == [more] * bool(more)
 
 
 def test_tail_follows_until_interrupted(tmp_path: Path) -> None:

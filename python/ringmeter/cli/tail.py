@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 
 from ringmeter.readers import EmptyLogError, LogFile, Run, Series
 
@@ -19,6 +20,7 @@ DESCRIPTION = """Shows the newest values of a run with small plots, and again wh
 Ends with Ctrl-C."""
 _PLOTS = 3  # unless --keys says otherwise
 _PLOT_HEIGHT = 4  # lines
+_LEAST_ROWS = 8  # of newest values, beside plots
 _CLEAR = '\x1b[H\x1b[J'
 
 
@@ -71,7 +73,12 @@ def _state(path: str) -> tuple[int, ...] | None:
 def _frame_now(file: LogFile, options: argparse.Namespace) -> str:
     try:
         log = file.read()
-        return '\n'.join([frame(log, options.keys), *(f'note: {text}' for text in log.notes)])
+        notes = [f'note: {text}' for text in log.notes]
+        height = None
+        if sys.stdout.isatty():
+            columns, lines = shutil.get_terminal_size()
+            height = lines - 1 - sum(-(-len(note) // columns) for note in notes)
+        return '\n'.join([frame(log, options.keys, height), *notes])
     except EmptyLogError:
         return f'{options.file}  nothing in it yet'
 
@@ -86,20 +93,32 @@ def _seconds(text: str) -> float:
 _seconds.__name__ = 'number'  # for argparse's message
 
 
-def frame(run: Run, keys: list[str] | None) -> str:
+def frame(run: Run, keys: list[str] | None, height: int | None = None) -> str:
     """Return the text that shows a run: where it is, its newest values, and plots of some keys.
+
+    Args:
+        run: What is shown.
+        keys: What is plotted; None: some.
+        height: In how many lines: plots are left out first, but for one, then values.
 
     Raises:
         CommandError: It has none of a key.
     """
     width = max(40, shutil.get_terminal_size().columns)
     chosen = choose_keys([run], keys) if keys else _default_keys(run)
-    lines = [_headline(run), '']
-    lines += _table(run, width)
-    for key in chosen:
-        for series in curves(run, key):
-            lines += ['', *_plot(series, width)]
-    return '\n'.join(lines)
+    plotted = [series for key in chosen for series in curves(run, key)]
+    headline, table = _headline(run), _table(run.series, width)
+    plots = [['', *_plot(series, width)] for series in plotted]
+    if height is not None:
+        left = height - 1 - -(-len(headline) // width)
+        while len(plots) > 1 and sum(map(len, plots)) + min(len(table), _LEAST_ROWS) > left:
+            plots.pop()
+        left = max(left - sum(map(len, plots)), 1)
+        if len(table) > left:
+            of_plots = {id(series) for series in plotted}
+            table = _table(sorted(run.series, key=lambda series: id(series) not in of_plots), width)
+            table[left - 1 :] = [f'... and {len(table) - left + 1} lines more']
+    return '\n'.join([headline, '', *table, *(line for plot in plots for line in plot)])
 
 
 def _default_keys(run: Run) -> list[str]:
@@ -122,8 +141,8 @@ def _headline(run: Run) -> str:
     return '  '.join(parts)
 
 
-def _table(run: Run, width: int) -> list[str]:
-    cells = [f'{_name(series)}: {_number(series.values[-1])}' for series in run.series]
+def _table(series: Sequence[Series], width: int) -> list[str]:
+    cells = [f'{_name(one)}: {_number(one.values[-1])}' for one in series]
     wide = min(max(map(len, cells)) + 3, width)
     beside = max(1, width // wide)
     rows = [cells[i : i + beside] for i in range(0, len(cells), beside)]
