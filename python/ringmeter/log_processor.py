@@ -142,22 +142,20 @@ class LogProcessor:
         ``items`` gets what there is to be reduced.
         """
         custom_cfg = self._parse_windows_size(runner, batch_idx, self.custom_cfg) if self.custom_cfg else []
-        sources: dict[str, Source] = {}
-        asked = None if items is None and not self.nan_counts else sources
-        shown = self._collect_scalars(custom_cfg, runner, mode, False, asked)
-        tag = shown.copy()
-        tag_sources: dict[str, Source] = {}
+        sources: dict[str, Source] | None = None if items is None and not self.nan_counts else {}
+        shown = self._collect_scalars(custom_cfg, runner, mode, False, sources)
+        tag, tag_sources = shown.copy(), sources
         if self.log_with_hierarchy:  # where mean_pattern sees the mode, the rates may differ
-            asked = None if items is None else tag_sources
-            tag, prefix = self._collect_scalars(custom_cfg, runner, mode, True, asked), f'{mode}/'
+            tag_sources = None if items is None else {}
+            tag, prefix = self._collect_scalars(custom_cfg, runner, mode, True, tag_sources), f'{mode}/'
             shown |= {key.removeprefix(prefix): value for key, value in tag.items() if key.endswith('lr')}
-        if items is not None:
-            assert self._reduction is not None
-            items += items_of(shown, sources, self._reduction.how, SHOWN)
-            if self.log_with_hierarchy:
-                items += items_of(tag, tag_sources, self._reduction.how, RECORDED)
-        elif self.nan_counts:
-            shown = with_nan_counts(shown, sources)
+        if sources is not None:
+            if items is None or self._reduction is None:
+                shown = with_nan_counts(shown, sources)
+            else:
+                items += items_of(shown, sources, self._reduction.how, SHOWN)
+                if self.log_with_hierarchy and tag_sources is not None:
+                    items += items_of(tag, tag_sources, self._reduction.how, RECORDED)
         is_by_interval = self.window_size == 'interval' or (custom_cfg and _has_interval(custom_cfg))
         if is_by_interval and mode == 'train':  # the others are reported at their end
             self._mark_reported(runner, mode)

@@ -11,11 +11,14 @@
 
 #include "core/json_row.h"
 
+using ringmeter::JsonRowParser;
+using ringmeter::JsonSchema;
 using ringmeter::parse_json_row;
 
 namespace {
 
-const std::vector<std::string_view> kKeys = {"\"a\"", "\"b/c\""};
+const JsonSchema kKeys = {{"\"a\"", true}, {"\"b/c\"", true}};
+const JsonSchema kOneKey = {{"\"a\"", true}};
 
 bool parses(std::string_view line) {
   double values[2];
@@ -59,15 +62,15 @@ TEST_CASE("numbers are those of JSON") {
   for (const auto& [text, expected] : std::vector<std::pair<std::string, double>>{
            {"0", 0.0}, {"-0.5", -0.5}, {"10", 10.0}, {"1E+5", 1e5}, {"1e05", 1e5}, {"0e1", 0.0}}) {
     CAPTURE(text);
-    REQUIRE(parse_json_row("{\"a\":" + text + "}", {"\"a\""}, &value));
+    REQUIRE(parse_json_row("{\"a\":" + text + "}", kOneKey, &value));
     CHECK(value == expected);
   }
   for (const std::string text :
        {"01",  "-01",  "00",  "1.",  "1.e5", ".5",      "-.5",  "+1",    "1e",   "1.5e-", "-",
         "--1", "0x10", "1_0", "1 0", "inf",  "Infinit", "-NaN", "1e999", "NaN1", "- 1",   "1\v"}) {
     CAPTURE(text);
-    CHECK_FALSE(parse_json_row("{\"a\":" + text + "}", {"\"a\""}, &value));
-    CHECK_FALSE(parse_json_row("{\"a\":" + text, {"\"a\""}, &value));
+    CHECK_FALSE(parse_json_row("{\"a\":" + text + "}", kOneKey, &value));
+    CHECK_FALSE(parse_json_row("{\"a\":" + text, kOneKey, &value));
   }
 }
 
@@ -112,4 +115,47 @@ TEST_CASE("anything else is refused") {
     CAPTURE(line);
     CHECK_FALSE(parses(line));
   }
+}
+
+TEST_CASE("what is no number is passed over, if it is JSON") {
+  const JsonSchema schema = {{"\"a\"", true}, {"\"b\"", false}, {"\"c\"", true}};
+  double numbers[2];
+  for (const std::string text : {"null", "true", "false", R"("")", R"("warm up, {\"x\": [1]}")", R"("\\")",
+                                 R"("\/\b\f\n\r\t\u00e9\uD83d")"}) {
+    CAPTURE(text);
+    REQUIRE(parse_json_row(R"({"a": 1, "b": )" + text + R"( , "c": 3})", schema, numbers));
+    CHECK(numbers[0] == 1.0);
+    CHECK(numbers[1] == 3.0);
+  }
+  for (const std::string text :
+       {"", "1", "nul", "True", "[1]", "{}", R"("a)", R"("\")", R"("\x")", R"("\u12g4")", R"("\u12")",
+        "\"\t\"", "\"\xc3\xa9\"", "\"\x7f\"", R"('a')", R"("a"")"}) {
+    CAPTURE(text);
+    CHECK_FALSE(parse_json_row(R"({"a": 1, "b": )" + text + R"(, "c": 3})", schema, numbers));
+  }
+  const std::string line = R"({"a": 1, "b": "x\u00e9\\", "c": 3})";
+  for (std::size_t size = 0; size < line.size(); ++size) {
+    const std::vector<char> part(line.begin(), line.begin() + static_cast<std::ptrdiff_t>(size));
+    CAPTURE(size);
+    CHECK_FALSE(parse_json_row({part.data(), part.size()}, schema, numbers));
+  }
+}
+
+TEST_CASE("a line has the first schema that fits, and its numbers go there") {
+  JsonRowParser parser({kOneKey, {{"\"a\"", false}, {"\"b\"", true}}, {{"\"b\"", true}}, {}});
+  const std::pair<std::string, std::size_t> lines[] = {
+      {R"({"b": 1})", 2},           {R"({"a": 2})", 0},
+      {R"({"b": 3})", 2},           {R"({"a": 4})", 0},
+      {R"({"a": 5})", 0},           {R"({"a": "x", "b": 6})", 1},
+      {"{}", JsonRowParser::kNone}, {R"({"c": 1})", JsonRowParser::kNone},
+      {R"({"a": 7})", 0},
+  };
+  for (const auto& [line, schema] : lines) {
+    CAPTURE(line);
+    CHECK(parser.parse(line) == schema);
+  }
+  CHECK(parser.numbers(0) == std::vector<double>{2, 4, 5, 7});
+  CHECK(parser.numbers(1) == std::vector<double>{6});
+  CHECK(parser.numbers(2) == std::vector<double>{1, 3});
+  CHECK(JsonRowParser({}).parse("{}") == JsonRowParser::kNone);
 }

@@ -8,6 +8,7 @@ import os
 import subprocess
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ import ringmeter as rm
 from ringmeter import compat
 from ringmeter.readers import EmptyLogError, LogFile, LogFileError, Run, Series, read
 from ringmeter.readers._axes import elapsed, epoch_length
-from ringmeter.readers._json_table import parse_rows
+from ringmeter.readers._json_table import JsonTable
 from ringmeter.sinks import CSV, read_json_lines
 
 DATA = Path(__file__).with_name('data')
@@ -195,16 +196,64 @@ def test_rows_of_the_core_are_what_json_reads(
     rows = data.draw(st.lists(row, min_size=2, max_size=5))
     dumps = json.JSONEncoder(separators=separators, ensure_ascii=ensure_ascii).encode
     lines = [dumps(dict(zip(names, row, strict=True))).encode(errors='surrogatepass') + b'\n' for row in rows]
-    np.testing.assert_array_equal(parse_rows(lines, 0, names), np.array(rows, float))
-    np.testing.assert_array_equal(parse_rows(lines, 1, names), np.array(rows, float)[1:])
-    assert len(parse_rows([lines[0], b'{"other": 1}\n', lines[0]], 0, names)) == 1
+    table, kinds = JsonTable(), dict.fromkeys(names, True)
+    assert table.parse(lines, 0, kinds) is None
+    for start in (0, 1):
+        records = table.parse(lines, start, kinds)
+        assert records is not None
+        (part,) = records.parts
+        assert (part.names, part.rows.tolist()) == (names, list(range(len(rows) - start)))
+        np.testing.assert_array_equal(part.table, np.array(rows, float)[start:])
+    records = table.parse([lines[0], b'{"other": 1}\n', lines[0]], 0, kinds)
+    assert records is not None
+    assert records.size == 1
+
+
+values = st.one_of(numbers, st.none(), st.booleans(), st.text(max_size=5), st.just([1]))
+mixed = st.dictionaries(st.sampled_from(['a', 'b', 'val/c', 'epoch', 'step']), values, max_size=4)
+
+
+@given(
+    records=st.lists(mixed, min_size=1, max_size=12),
+    position=st.sampled_from(['iter', 'step', 'iteration']),
+    ensure_ascii=st.booleans(),
+)
+def test_records_of_many_kinds_are_read_as_one_by_one(
+    tmp_path_factory: pytest.TempPathFactory, records: list[dict[str, Any]], position: str, ensure_ascii: bool
+) -> None:
+    """Each record comes several times, so that it is read by the core as well."""
+    chosen = [record | {position: float(number)} for number, record in enumerate(3 * records)]
+    path = tmp_path_factory.mktemp('records') / 'a.json'
+    text = ''.join(json.dumps(record, ensure_ascii=ensure_ascii) + '\n' for record in chosen)
+    path.write_bytes(text.encode(errors='surrogatepass'))
+    runs = []
+    for parse in (JsonTable.parse, lambda *_: None):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(JsonTable, 'parse', parse)
+            try:
+                run = read(path)
+            except LogFileError as error:
+                runs.append(str(error))
+            else:
+                runs.append(
+                    [(one.name, one.mode, one.values.tolist(), as_lists(one.axes)) for one in run.series]
+                )
+    assert repr(runs[0]) == repr(runs[1])
+
+
+def as_lists(axes: dict[str, Any]) -> dict[str, list[float]]:
+    return {name: axis.tolist() for name, axis in axes.items()}
 
 
 @pytest.mark.parametrize('number', ['01', '1.', '-.5', '+1', '1e', '0x10', 'inf', '-NaN'])
 def test_rows_that_are_no_json_are_none_of_the_core(number: str) -> None:
     with pytest.raises(ValueError, match='Expecting'):
         json.loads(f'{{"a": {number}}}')
-    assert len(parse_rows([b'{"a": 1}\n', f'{{"a": {number}}}\n'.encode()], 0, ['a'])) == 1
+    table = JsonTable()
+    assert table.parse([b'{"a": 1}\n'], 0, {'a': True}) is None
+    records = table.parse([b'{"a": 1}\n', f'{{"a": {number}}}\n'.encode()], 0, {'a': True})
+    assert records is not None
+    assert records.size == 1
 
 
 def test_values_that_are_no_numbers_are_left_out(tmp_path: Path) -> None:

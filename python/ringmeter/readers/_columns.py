@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,42 @@ from ._run import Numbers, Series
 NAN = float('nan')
 _MODE = re.compile(r'(train|training|val|valid|validation|eval|test)[/_](.+)')
 _PLAIN = {'training': 'train', 'valid': 'val', 'validation': 'val', 'eval': 'val'}
+
+
+class Part(NamedTuple):
+    """Records of the same names among others."""
+
+    names: list[str]  # of the numbers
+    table: Numbers  # a row for each record
+    rows: Any  # which records they are: an array of integers
+
+
+class Records(NamedTuple):
+    """Records one behind the other."""
+
+    size: int
+    parts: list[Part]
+
+    def names(self) -> list[str]:
+        """Return the names of all numbers."""
+        return list(dict.fromkeys(name for part in self.parts for name in part.names))
+
+    def column(self, name: str) -> tuple[Any, Numbers]:
+        """Return the rows that have a number of that name, in order, and the numbers."""
+        parts = [part for part in self.parts if name in part.names]
+        rows = [part.rows for part in parts]
+        values = [part.table[:, part.names.index(name)] for part in parts]
+        if len(parts) == 1:
+            return rows[0], values[0]
+        order = np.argsort(np.concatenate([[], *rows]))
+        return np.concatenate([[], *rows])[order].astype(int), np.concatenate([[], *values])[order]
+
+    def full_column(self, name: str) -> Numbers:
+        """Return one number for each record: NaN for those that have none of that name."""
+        rows, values = self.column(name)
+        column = np.full(self.size, NAN)
+        column[rows] = values
+        return column
 
 
 class Columns:
@@ -57,18 +93,28 @@ class Columns:
         self.epoch.append(epoch)
         self.time.append(time)
 
-    def append_table(
-        self, mode: str, names: Sequence[str], table: Numbers, iter: Numbers, epoch: Numbers | None = None
+    def append_records(
+        self, mode: str, records: Records, iter: str, epoch: str | None = None, others: Collection[str] = ()
     ) -> None:
-        """Add many rows, with numbers for all of the names."""
-        rows = np.arange(len(self.iter), len(self.iter) + len(table)).tobytes()
-        for name, values in zip(names, table.T, strict=True):
-            column = self._columns.setdefault((mode, name), (array('q'), array('d')))
-            column[0].frombytes(rows)
-            column[1].frombytes(values.tobytes())
-        unknown = np.full(len(table), NAN)
-        self.iter.frombytes(iter.tobytes())
-        self.epoch.frombytes((unknown if epoch is None else epoch).tobytes())
+        """Add many rows.
+
+        Args:
+            mode: As in :meth:`append`.
+            records: Them.
+            iter: The name of the number that is that.
+            epoch: Likewise.
+            others: The names of what is no value either.
+        """
+        first = len(self.iter)
+        for name in records.names():
+            if name not in (iter, epoch) and name not in others:
+                rows, values = records.column(name)
+                column = self._columns.setdefault((mode, name), (array('q'), array('d')))
+                column[0].frombytes((first + rows).tobytes())
+                column[1].frombytes(values.tobytes())
+        unknown = np.full(records.size, NAN)
+        self.iter.frombytes(records.full_column(iter).tobytes())
+        self.epoch.frombytes((unknown if epoch is None else records.full_column(epoch)).tobytes())
         self.time.frombytes(unknown.tobytes())
 
     def axes(self) -> dict[str, Numbers]:

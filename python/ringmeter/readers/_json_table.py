@@ -1,4 +1,4 @@
-"""Lines of JSON: one, and many that have the same keys in the same order, and only numbers."""
+"""Lines of JSON: one, and many that are like some that came before."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ import numpy as np
 
 from ringmeter._core import parse_json_rows
 
-from ._run import Numbers
+from ._columns import Part, Records
+
+_MOST_SCHEMAS = 16
+
+# The names of a record in their order, and which of them are numbers.
+Kinds = dict[str, bool]
 
 
 def parse_object(line: bytes) -> dict[str, Any] | None:
@@ -21,8 +26,45 @@ def parse_object(line: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def parse_rows(lines: list[bytes], start: int, names: list[str]) -> Numbers:
-    """Return a row of numbers for each line from a certain one on, up to one that is not of these names."""
-    is_escaped = lines[start].isascii()
-    keys = [json.dumps(name, ensure_ascii=is_escaped).encode(errors='surrogatepass') for name in names]
-    return np.frombuffer(parse_json_rows(lines, start, keys)).reshape(-1, len(names))
+def kinds_of(record: dict[str, Any]) -> Kinds:
+    """Return the kinds of a record; nothing for one with lists or objects in it."""
+    if any(type(value) in (list, dict) for value in record.values()):
+        return {}
+    return {name: type(value) in (int, float) for name, value in record.items()}
+
+
+class JsonTable:
+    """Takes many lines at once that have the names of earlier ones, in the same order, and the same kinds."""
+
+    def __init__(self) -> None:
+        self._schemas: dict[tuple[tuple[tuple[str, bool], ...], bool], list[tuple[bytes, bool]]] = {}
+
+    def parse(self, lines: list[bytes], start: int, kinds: Kinds) -> Records | None:
+        """Return the records from a certain line on, up to one that is unlike all before; None: that one is.
+
+        Args:
+            lines: Lines of the file.
+            start: The number of the first one.
+            kinds: What it has.
+        """
+        is_ascii = lines[start].isascii()
+        schema = tuple(kinds.items()), is_ascii
+        if schema not in self._schemas:
+            while len(self._schemas) >= _MOST_SCHEMAS:
+                del self._schemas[next(iter(self._schemas))]
+            self._schemas[schema] = [
+                (json.dumps(name, ensure_ascii=is_ascii).encode(errors='surrogatepass'), is_number)
+                for name, is_number in kinds.items()
+            ]
+            return None
+        which, tables = parse_json_rows(lines, start, list(self._schemas.values()))
+        if not which:
+            return None
+        schema_of_row = np.frombuffer(which, np.uint8)
+        parts = []
+        for number, ((items, _), table) in enumerate(zip(self._schemas, tables, strict=True)):
+            names = [name for name, is_number in items if is_number]
+            rows = np.flatnonzero(schema_of_row == number)
+            if len(rows):
+                parts.append(Part(names, np.frombuffer(table).reshape(len(rows), len(names)), rows))
+        return Records(len(which), parts)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from ._axes import axes_of_train
-from ._run import Numbers, Run, Series
+from ._columns import Records
+from ._json_table import Kinds
+from ._run import Run, Series
 from .json_lines import JsonLinesReader, as_position
 
 
@@ -28,13 +27,11 @@ class Detectron2JsonReader(JsonLinesReader):
         items = [item for item in record.items() if item[0] != 'iteration']
         self.columns.append('train', items, iteration)
 
-    def _is_plain(self, names: Collection[str]) -> bool:
-        return 'iteration' in names
+    def _group(self, kinds: Kinds) -> str | None:
+        return 'iteration' if kinds.get('iteration', False) else None
 
-    def _append_table(self, names: list[str], table: Numbers) -> None:
-        where = names.index('iteration')
-        others = [name for name in names if name != 'iteration']
-        self.columns.append_table('train', others, np.delete(table, where, axis=1), table[:, where])
+    def _append_records(self, records: Records, group: str) -> None:
+        self.columns.append_records('train', records, group)
 
     def run(self) -> Run:
         axes = axes_of_train(self.columns, shift=1.0)

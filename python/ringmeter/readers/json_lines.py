@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
 from ._axes import axes_of_train
-from ._columns import NAN
+from ._columns import NAN, Records
 from ._json_objects import EXPECTED, ObjectLines
-from ._json_table import parse_rows
+from ._json_table import JsonTable, Kinds, kinds_of
 from ._reader import Reader
-from ._run import Numbers, Run
+from ._run import Run
 
 _STEP_ONLY = 'step only'
 _POSITIONS = frozenset(('epoch', 'iter', 'step', 'iteration'))
@@ -25,20 +24,20 @@ class JsonLinesReader(Reader):
     def __init__(self, path: str) -> None:
         super().__init__(path)
         self._objects = ObjectLines(path)
-        self._names: list[str] = []  # of the record before
+        self._tables: dict[str, JsonTable] = {}
 
     def feed(self, lines: list[bytes], first: int) -> None:
         start = 0
         while start < len(lines):
             record = self._objects.parse(lines[start], first + start)
             if record is not None:
-                names, before = list(record), self._names
-                self._names = names
-                if names == before and self._is_plain(names):
-                    table = parse_rows(lines, start, names)
-                    if len(table):
-                        self._append_table(names, table)
-                        start += len(table)
+                kinds = kinds_of(record)
+                group = self._group(kinds)
+                if group is not None:
+                    records = self._tables.setdefault(group, JsonTable()).parse(lines, start, kinds)
+                    if records is not None:
+                        self._append_records(records, group)
+                        start += records.size
                         continue
                 self._take(record, lines[start], first + start)
             start += 1
@@ -63,12 +62,12 @@ class JsonLinesReader(Reader):
         """
         raise NotImplementedError
 
-    def _is_plain(self, names: Collection[str]) -> bool:
-        """Whether records of these names stand for themselves, so that many can be taken together."""
+    def _group(self, kinds: Kinds) -> str | None:
+        """Return which records a record can be taken together with; None: it depends on those before it."""
         raise NotImplementedError
 
-    def _append_table(self, names: list[str], table: Numbers) -> None:
-        """Take many records that have these names."""
+    def _append_records(self, records: Records, group: str) -> None:
+        """Take many records of a group."""
         raise NotImplementedError
 
 
@@ -104,20 +103,20 @@ class ScalarsJsonReader(JsonLinesReader):
         else:
             self.columns.append(_STEP_ONLY, items, step if step > self._iter else self._iter, NAN)
 
-    def _is_plain(self, names: Collection[str]) -> bool:
-        return 'iter' in names or ('step' in names and not self._has_iter)
+    def _group(self, kinds: Kinds) -> str | None:
+        if not kinds.get('epoch', True):
+            return None
+        if kinds.get('iter', False):
+            return 'iter'
+        return 'step' if kinds.get('step', False) and 'iter' not in kinds and not self._has_iter else None
 
-    def _append_table(self, names: list[str], table: Numbers) -> None:
-        position = 'iter' if 'iter' in names else 'step'
-        items = [index for index, name in enumerate(names) if name not in _POSITIONS]
-        where = table[:, names.index(position)]
-        epochs = table[:, names.index('epoch')] if 'epoch' in names else None
-        mode = _STEP_ONLY
-        if position == 'iter':
-            mode, self._has_iter = 'train', True
-            self._iter = float(where[-1])
-            self._epoch = NAN if epochs is None else float(epochs[-1])
-        self.columns.append_table(mode, [names[index] for index in items], table[:, items], where, epochs)
+    def _append_records(self, records: Records, group: str) -> None:
+        if group == 'iter':
+            self._has_iter = True
+            self._iter = float(records.full_column('iter')[-1])
+            self._epoch = float(records.full_column('epoch')[-1])
+        mode = 'train' if group == 'iter' else _STEP_ONLY
+        self.columns.append_records(mode, records, group, 'epoch', _POSITIONS)
 
     def run(self) -> Run:
         modes = {_STEP_ONLY: 'val' if self._has_iter else 'train'}
