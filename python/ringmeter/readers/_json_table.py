@@ -11,7 +11,7 @@ from ringmeter._core import parse_json_rows
 
 from ._columns import Part, Records
 
-_MOST_SCHEMAS = 16
+_MOST_SCHEMAS = 64
 
 # The names of a record in their order, and which of them are numbers.
 Kinds = dict[str, bool]
