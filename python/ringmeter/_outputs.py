@@ -14,7 +14,7 @@ from .sinks import JSONLines
 from .sinks._sink_list import SinkList
 
 
-class JsonLines:
+class RecordsFile:
     """Appends records to a file, one JSON object a line.
 
     A write that fails (a full disk, a directory that went away) is reported once and loses that record; it
@@ -41,7 +41,7 @@ class JsonLines:
             self._is_reported = True
 
 
-class ScalarsFile(JsonLines):
+class ScalarsFile(RecordsFile):
     """The file ``vis_data/scalars.json``, with records as mmengine has them."""
 
     def __init__(self, work_dir: Path, logger: logging.Logger) -> None:

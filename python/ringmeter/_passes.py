@@ -214,7 +214,10 @@ class EvaluationPass(Pass):
         self._set_infos(loop.size is not None)
 
     def end(self, waits: bool = True) -> None:
-        """All of its batches were there: write its line, or put it off until its values have landed."""
+        """All of its batches were there: write its line, or put it off until its values have landed.
+
+        The latter is for meters of trainers, whose lines are of this rank alone.
+        """
         meter = self._meter
         self.close()
         if waits:
@@ -233,9 +236,8 @@ class EvaluationPass(Pass):
             self._write(runner, None, *processor.get_log_after_epoch(*arguments))
             meter._writer.sinks.flush()
             return
-        make = processor.get_log_after_epoch if processor._reduction is None else processor._draft_after_epoch
-        write = partial(self._write, runner, time.time())
-        meter._lines._put_off(Line(self.mode, 0), partial(make, *arguments), write)
+        make = partial(processor.get_log_after_epoch, *arguments)
+        meter._lines._put_off(Line(self.mode, 0), make, partial(self._write, runner, time.time()))
         meter._lines.write_landed()
 
     def _write(self, runner: Any, created: float | None, tag: dict[str, Any], line: str) -> None:

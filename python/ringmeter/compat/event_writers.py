@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .._outputs import JsonLines, info_as_of
+from .._outputs import RecordsFile, info_as_of
 from ._progress import max_memory
 from .event_storage import EventStorage, get_event_storage
 
@@ -42,7 +42,7 @@ class JSONWriter(EventWriter):
     """
 
     def __init__(self, json_file: str | Path, window_size: int = 20) -> None:
-        self._file = JsonLines(Path(json_file), _logger)
+        self._file = RecordsFile(Path(json_file), _logger)
         self._file.path.open('a').close()
         self._window_size = window_size
         self._last_write = -1

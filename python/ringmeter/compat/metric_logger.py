@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from .. import _core
 from .._errors import ArgumentError, ScalarError
 from .._landing import HubAt, LandingQueue
-from .._outputs import JsonLines
+from .._outputs import RecordsFile
 from .._ranks import initialised_torch
 from ..message_hub import MessageHub
 from ._across_ranks import add_up
@@ -83,7 +83,7 @@ class MetricLogger:
         digits = self._variant.meter_digits
         self.meters = Meters(self.message_hub, f'{{median:.{digits}f}} ({{global_avg:.{digits}f}})')
         self._write = write
-        self._records = None if output_file is None else JsonLines(Path(output_file), _logger)
+        self._records = None if output_file is None else RecordsFile(Path(output_file), _logger)
         self._is_deferred = lines == 'deferred'
         self._lines = LandingQueue()
         weakref.finalize(self, self._lines.flush_at_exit)
