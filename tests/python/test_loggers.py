@@ -685,6 +685,31 @@ def test_debug_log_of_a_loop_explains_it_and_ends_with_it(tmp_path, capsys, monk
     assert not _library.LIBRARY.isEnabledFor(logging.DEBUG)
 
 
+@pytest.mark.parametrize('is_configured', [False, True])
+def test_log_of_the_newest_loop_has_the_warnings_of_the_library(
+    tmp_path, capsys, monkeypatch, caplog, is_configured
+):
+    if not is_configured:
+        monkeypatch.setattr(logging.getLogger(), 'handlers', [])
+    loops = [rm.LoopLogger(max_epochs=1, work_dir=tmp_path / name) for name in 'ab']
+    _library.LIBRARY.error('both are there')
+    _library.LIBRARY.info('no warning')
+    del loops[1]
+    gc.collect()
+    _library.LIBRARY.warning('one is left')
+    loops.clear()
+    gc.collect()
+    logs = [lines(next((tmp_path / name).glob('*.log'))) for name in 'ab']
+    assert [[line.split(' - ')[-1] for line in log] for log in logs] == [['one is left'], ['both are there']]
+    assert re.fullmatch(FILE + ' - ringmeter - WARNING - one is left', logs[0][0])
+    printed = [line.split(' - ')[-1] for line in capsys.readouterr().out.splitlines()]
+    assert printed == ([] if is_configured else ['both are there', 'one is left'])
+    assert [record.message for record in caplog.records] == (
+        ['both are there', 'one is left'] if is_configured else []
+    )
+    assert _library._warnings not in _library.LIBRARY.handlers
+
+
 @full
 def test_loop_goes_on_when_its_disk_is_full(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr('ringmeter._loggers._own.file_of_rank', lambda *_: Path('/dev/full'))

@@ -25,7 +25,27 @@ class _Follower(logging.Handler):
             logger.callHandlers(record)
 
 
-_follower = _Follower()
+class _Warnings(logging.Handler):
+    """Hands warnings and errors to the log of the newest loop: what becomes of its lines belongs there.
+
+    Its console has them unless logging is configured to hand them to somebody else, too.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.loggers: list[logging.Logger] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        of_root = logging.getLogger().handlers if LIBRARY.propagate else []
+        has_others = any(handler is not self for handler in [*LIBRARY.handlers, *of_root])
+        newest = self.loggers[-1:]  # none, where the last one ends meanwhile
+        for handler in [handler for logger in newest for handler in logger.handlers]:
+            is_extra = has_others and isinstance(handler, ConsoleHandler)
+            if record.levelno >= handler.level and not is_extra:
+                handler.handle(record)
+
+
+_follower, _warnings = _Follower(), _Warnings()
 
 
 def follow_library(logger: logging.Logger, new: list[logging.Handler]) -> None:
@@ -50,6 +70,13 @@ def follow_library(logger: logging.Logger, new: list[logging.Handler]) -> None:
                 handler.handle(record)
 
 
+def follow_warnings(logger: logging.Logger) -> None:
+    """Let the logger of a loop have the library's warnings and errors from now on."""
+    with _lock:
+        _warnings.loggers.append(logger)
+        LIBRARY.addHandler(_warnings)
+
+
 def _reaches_library(logger: logging.Logger) -> bool:
     each: logging.Logger | None = logger
     while each is not None and each is not LIBRARY:
@@ -60,6 +87,10 @@ def _reaches_library(logger: logging.Logger) -> bool:
 def leave_library(logger: logging.Logger) -> None:
     """End it. Nothing happens to who did not follow."""
     with _lock:
+        if logger in _warnings.loggers:
+            _warnings.loggers.remove(logger)
+            if not _warnings.loggers:
+                LIBRARY.removeHandler(_warnings)
         if logger not in _follower.loggers:
             return
         _follower.loggers.remove(logger)

@@ -9,7 +9,7 @@ from .._choices import note_choice
 from .._rank import current_rank, rank_source
 from ._handlers import ConsoleHandler, FileHandler, FileOptions
 from ._levels import level_of, lowest_level
-from ._library import follow_library, leave_library
+from ._library import follow_library, follow_warnings, leave_library
 from ._rank_files import file_of_rank, timestamp
 
 
@@ -25,8 +25,8 @@ class OwnLog:
 
     Args:
         name: In the lines.
-        log_level: Of the console and the file; with ``'DEBUG'`` or below, the library's messages are there
-            too.
+        log_level: Of the console and the file. The library's warnings are there too; with ``'DEBUG'`` or
+            below, all of its messages.
         all_ranks: Whether every rank has a file at any level.
 
     Raises:
@@ -46,6 +46,8 @@ class OwnLog:
         self.set_main(self._rank == 0)
         note_choice('rank', rank_source())
         self._show_choices(self.console)
+        if self._level > logging.DEBUG:
+            follow_warnings(self.logger)
 
     def set_main(self, is_main: bool) -> None:
         """Be the process that prints, or one of the others, which print errors."""
