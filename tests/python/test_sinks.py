@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -442,6 +443,12 @@ def test_client_that_is_missing_is_named(monkeypatch, sink, blocked, message):
         rm.LoopLogger(max_epochs=1, sinks=[sink])
 
 
+def test_folder_of_wandbs_runs_is_not_taken_for_the_client(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'wandb', ModuleType('wandb'))  # what importing such a folder gives
+    with pytest.raises(ImportError, match='WandB needs wandb: '):
+        sinks.WandB().open()
+
+
 # ---- TensorBoard ----
 
 
@@ -702,6 +709,11 @@ def test_mlflow_run_that_others_started_goes_on(mlflow):
     mlflow.end_run()
     sinks.MLflow(run.info.run_id).add_scalars({'train/loss': 0.25}, 2)
     assert metric(mlflow, run.info.run_id, 'train/loss') == [(1, 0.5), (2, 0.25)]
+
+
+def test_mlflow_run_that_is_not_there_is_an_error_when_the_loop_is_made(mlflow):
+    with pytest.raises(mlflow.exceptions.MlflowException, match=f'Run .*{"a" * 32}.* not found'):
+        rm.LoopLogger(max_epochs=1, sinks=[sinks.MLflow('a' * 32)])
 
 
 @pytest.mark.parametrize(

@@ -52,19 +52,22 @@ class MLflow:
 
         Raises:
             ImportError: mlflow is not there.
+            Exception: MLflow's, where there is no run of that id.
         """
         if self._mlflow is None:
             try:
                 self._mlflow = importlib.import_module('mlflow')
             except ImportError:
                 raise missing('MLflow', 'mlflow', 'mlflow') from None
+        client = self._client or self._mlflow.MlflowClient()
         if self._run_id is None:
             active = self._mlflow.active_run()
             run = active or self._mlflow.start_run(**self._start)
             self._is_own = active is None
             self._run_id = run.info.run_id
-        if self._client is None:
-            self._client = self._mlflow.MlflowClient()
+        elif self._client is None:
+            client.get_run(self._run_id)
+        self._client = client
 
     def add_scalars(self, scalars: dict[str, Any], step: int) -> None:
         """Log the numbers of a record.

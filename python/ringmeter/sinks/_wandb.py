@@ -49,9 +49,9 @@ class WandB:
         if self._run is None:
             try:
                 wandb = importlib.import_module('wandb')
-            except ImportError:
+                active = wandb.run
+            except (ImportError, AttributeError):  # a folder of earlier runs can be imported, too
                 raise missing('WandB', 'wandb', 'wandb') from None
-            active = wandb.run
             self._is_own = active is None or any(active is other._run for other in _owners)
             self._run = wandb.init(**self._init) if active is None else active
             if self._is_own:
