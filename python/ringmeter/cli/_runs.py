@@ -67,14 +67,16 @@ def curves(run: Run, key: str) -> list[Series]:
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
-    """Return a name for each file: the part of its path that tells it from the others.
+    """Return a name for each file: the part of its path that tells it from the others, if there are any.
 
     >>> short_names(['work/a/vis_data/scalars.json', 'work/b/vis_data/scalars.json'])
     ['a', 'b']
+    >>> short_names(['work/a/vis_data/scalars.json'])
+    ['work/a/vis_data/scalars.json']
     """
     parts = [list(Path(path).absolute().parts) for path in paths]
     if len(parts) == 1:
-        return [parts[0][-1]]
+        parts = [[paths[0]]]
     for end in (-1, 0):
         while all(len(one) > 1 for one in parts) and len({one[end] for one in parts}) == 1:
             for one in parts:

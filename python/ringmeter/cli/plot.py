@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='S',
         help="below 1: weight of an exponential mean, as TensorBoard's; from 2: a mean of so many values",
     )
-    parser.add_argument('--x', choices=('iter', 'epoch', 'time'), default='iter', help='(default: iter)')
+    parser.add_argument(
+        '--x', choices=('iter', 'epoch', 'time'), default='iter', help='the x axis (default: iter)'
+    )
     parser.add_argument('--compare', action='store_true', help='each key once, with a line for each file')
     parser.add_argument('--log-y', action='store_true', help='logarithmic values')
 
