@@ -97,7 +97,7 @@ bool parse_json_row(std::string_view line, const JsonSchema& schema, double* num
     if (!(key.is_number ? take_number(&line, numbers++) : skip_other(&line))) return false;
     before = ',';
   }
-  return skip_mark(&line, '}') && line.empty();
+  return before == ',' && skip_mark(&line, '}') && line.empty();
 }
 
 JsonRowParser::JsonRowParser(std::vector<JsonSchema> schemas)

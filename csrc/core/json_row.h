@@ -12,7 +12,7 @@ struct JsonKey {
   bool is_number;         // or else a text, true, false or null, which is passed over
 };
 
-// The keys of a line, in order.
+// The keys of a line, in order: at least one.
 using JsonSchema = std::vector<JsonKey>;
 
 // Reads a line such as {"loss": 0.5, "phase": "warmup", "iter": 1}, its numbers into `numbers`.

@@ -148,7 +148,7 @@ TEST_CASE("a line has the first schema that fits, and its numbers go there") {
       {R"({"b": 3})", 2},           {R"({"a": 4})", 0},
       {R"({"a": 5})", 0},           {R"({"a": "x", "b": 6})", 1},
       {"{}", JsonRowParser::kNone}, {R"({"c": 1})", JsonRowParser::kNone},
-      {R"({"a": 7})", 0},
+      {"}", JsonRowParser::kNone},  {R"({"a": 7})", 0},
   };
   for (const auto& [line, schema] : lines) {
     CAPTURE(line);
