@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import ringmeter as rm
 from ringmeter import compat
-from ringmeter.readers import EmptyLogError, LogFile, LogFileError, Run, Series, read
+from ringmeter.readers import EmptyLogError, LogFile, LogFileError, Run, Series, _json_table, read
 from ringmeter.readers._axes import elapsed, epoch_length
 from ringmeter.readers._json_table import JsonTable
 from ringmeter.sinks import CSV, read_json_lines
@@ -193,7 +193,7 @@ def test_rows_of_the_core_are_what_json_reads(
     names: list[str], data: st.DataObject, separators: tuple[str, str], ensure_ascii: bool
 ) -> None:
     row = st.lists(numbers, min_size=len(names), max_size=len(names))
-    rows = data.draw(st.lists(row, min_size=2, max_size=5))
+    rows = data.draw(st.lists(row, min_size=6, max_size=9))
     dumps = json.JSONEncoder(separators=separators, ensure_ascii=ensure_ascii).encode
     lines = [dumps(dict(zip(names, row, strict=True))).encode(errors='surrogatepass') + b'\n' for row in rows]
     table, kinds = JsonTable(), dict.fromkeys(names, True)
@@ -204,9 +204,19 @@ def test_rows_of_the_core_are_what_json_reads(
         (part,) = records.parts
         assert (part.names, part.rows.tolist()) == (names, list(range(len(rows) - start)))
         np.testing.assert_array_equal(part.table, np.array(rows, float)[start:])
-    records = table.parse([lines[0], b'{"other": 1}\n', lines[0]], 0, kinds)
+    records = table.parse([*lines[:5], b'{"other": 1}\n', lines[0]], 0, kinds)
     assert records is not None
-    assert records.size == 1
+    assert records.size == 5
+
+
+def test_few_lines_of_a_kind_are_taken_one_by_one() -> None:
+    """It took 4 times as long where every other record had a list."""
+    table, kinds, line, other = JsonTable(), {'a': True}, b'{"a": 1}\n', b'{"a": [1]}\n'
+    lines = [line, *4 * [line], other, *5 * [line], other]
+    taken = [table.parse(lines, start, kinds) for start in (0, 1, 2, 3, 4, 6)]
+    assert taken[:5] == 5 * [None]
+    assert taken[5] is not None
+    assert taken[5].size == 5
 
 
 values = st.one_of(numbers, st.none(), st.booleans(), st.text(max_size=5), st.just([1]))
@@ -227,9 +237,9 @@ def test_records_of_many_kinds_are_read_as_one_by_one(
     text = ''.join(json.dumps(record, ensure_ascii=ensure_ascii) + '\n' for record in chosen)
     path.write_bytes(text.encode(errors='surrogatepass'))
     runs = []
-    for parse in (JsonTable.parse, lambda *_: None):
+    for fewest in (1, 5, math.inf):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(JsonTable, 'parse', parse)
+            patch.setattr(_json_table, '_FEWEST', fewest)
             try:
                 run = read(path)
             except LogFileError as error:
@@ -238,7 +248,7 @@ def test_records_of_many_kinds_are_read_as_one_by_one(
                 runs.append(
                     [(one.name, one.mode, one.values.tolist(), as_lists(one.axes)) for one in run.series]
                 )
-    assert repr(runs[0]) == repr(runs[1])
+    assert repr(runs[0]) == repr(runs[1]) == repr(runs[2])
 
 
 def as_lists(axes: dict[str, Any]) -> dict[str, list[float]]:
@@ -250,10 +260,11 @@ def test_rows_that_are_no_json_are_none_of_the_core(number: str) -> None:
     with pytest.raises(ValueError, match='Expecting'):
         json.loads(f'{{"a": {number}}}')
     table = JsonTable()
-    assert table.parse([b'{"a": 1}\n'], 0, {'a': True}) is None
-    records = table.parse([b'{"a": 1}\n', f'{{"a": {number}}}\n'.encode()], 0, {'a': True})
+    lines = [*5 * [b'{"a": 1}\n'], f'{{"a": {number}}}\n'.encode()]
+    assert table.parse(lines, 0, {'a': True}) is None
+    records = table.parse(lines, 0, {'a': True})
     assert records is not None
-    assert records.size == 1
+    assert records.size == 5
 
 
 def test_values_that_are_no_numbers_are_left_out(tmp_path: Path) -> None:
