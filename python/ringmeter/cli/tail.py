@@ -99,7 +99,8 @@ def frame(run: Run, keys: list[str] | None, height: int | None = None) -> str:
     Args:
         run: What is shown.
         keys: What is plotted; None: some.
-        height: In how many lines: plots are left out first, but for one, then values.
+        height: In how many lines, three at least: plots are left out first, but for one, then values, then
+            that plot.
 
     Raises:
         CommandError: It has none of a key.
@@ -111,7 +112,7 @@ def frame(run: Run, keys: list[str] | None, height: int | None = None) -> str:
     plots = [['', *_plot(series, width)] for series in plotted]
     if height is not None:
         left = height - 1 - -(-len(headline) // width)
-        while len(plots) > 1 and sum(map(len, plots)) + min(len(table), _LEAST_ROWS) > left:
+        while plots and sum(map(len, plots)) + min(len(table), _LEAST_ROWS if plots[1:] else 1) > left:
             plots.pop()
         left = max(left - sum(map(len, plots)), 1)
         if len(table) > left:
