@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from numbers import Real
 from typing import Any
@@ -143,11 +143,11 @@ class LogProcessor:
         """
         custom_cfg = self._parse_windows_size(runner, batch_idx, self.custom_cfg) if self.custom_cfg else []
         sources: dict[str, Source] | None = None if items is None and not self.nan_counts else {}
-        shown = self._collect_scalars(custom_cfg, runner, mode, False, sources)
+        shown = self._collector(sources)(custom_cfg, runner, mode)
         tag, tag_sources = shown.copy(), sources
         if self.log_with_hierarchy:  # where mean_pattern sees the mode, the rates may differ
             tag_sources = None if items is None else {}
-            tag, prefix = self._collect_scalars(custom_cfg, runner, mode, True, tag_sources), f'{mode}/'
+            tag, prefix = self._collector(tag_sources)(custom_cfg, runner, mode, True), f'{mode}/'
             shown |= {key.removeprefix(prefix): value for key, value in tag.items() if key.endswith('lr')}
         if sources is not None:
             if items is None or self._reduction is None:
@@ -242,7 +242,7 @@ class LogProcessor:
         ]
         custom_cfg = self._parse_windows_size(runner, batch_idx, [*self.custom_cfg, *over_epoch])
         sources: dict[str, Source] | None = {} if self._reduction is not None or self.nan_counts else None
-        scalars = self._collect_scalars(custom_cfg, runner, mode, self.log_with_hierarchy, sources)
+        scalars = self._collector(sources)(custom_cfg, runner, mode, self.log_with_hierarchy)
         items: list[Item] = []
         shown = scalars
         if sources is not None and self._reduction is not None:
@@ -273,6 +273,10 @@ class LogProcessor:
         return Draft(items, complete)
 
     # ---- values ----
+
+    def _collector(self, sources: dict[str, Source] | None) -> Callable[..., dict[str, Any]]:
+        # Subclasses may override it with mmengine's arguments.
+        return self._collect_scalars if sources is None else partial(self._collect_scalars, sources=sources)
 
     def _collect_scalars(
         self,

@@ -122,6 +122,24 @@ def test_changing_mean_pattern_takes_effect() -> None:
     assert shown(processor, runner) == {'acc': 2.0}
 
 
+@pytest.mark.parametrize('hierarchy', [False, True])
+def test_subclass_may_collect_with_the_arguments_of_mmengine(hierarchy: bool) -> None:
+    class Doubling(rm.LogProcessor):
+        def _collect_scalars(  # type: ignore[override]
+            self, custom_cfg: Any, runner: Any, mode: str, reserve_prefix: bool = False
+        ) -> dict[str, Any]:
+            tag = super()._collect_scalars(custom_cfg, runner, mode, reserve_prefix)
+            return {key: 2 * value for key, value in tag.items()}
+
+    runner = make_runner(loss=[1.0])
+    processor = Doubling(log_with_hierarchy=hierarchy)
+    assert list(shown(processor, runner).values()) == [2.0]
+    runner.message_hub.update_scalar('val/acc', 3.0)
+    runner.val_loop = runner.train_loop
+    tag, _ = processor.get_log_after_epoch(runner, 0, 'val')
+    assert list(tag.values()) == [6.0]
+
+
 @pytest.mark.parametrize(
     ('arguments', 'error', 'message'),
     [
