@@ -123,7 +123,8 @@ py::dict collect_scalars(const py::dict& log_scalars, const py::dict& rules, py:
     if (!optional.is_none() && !PyDict_Check(optional.ptr())) throw py::type_error("expected a dict or None");
   }
   py::dict values;
-  // Other Python code may run on the way (foreign buffers, new rules): hold what is in hand.
+  // Other Python code may run on the way (foreign buffers, new rules, other threads): hold what is in hand,
+  // and begin again with a copy when a key has come.
   const Py_ssize_t size = PyDict_GET_SIZE(log_scalars.ptr());
   Py_ssize_t place = 0;
   PyObject* key = nullptr;
@@ -149,7 +150,7 @@ py::dict collect_scalars(const py::dict& log_scalars, const py::dict& rules, py:
       if (PyDict_SetItem(sources.ptr(), name, source.ptr()) != 0) throw py::error_already_set();
     }
     if (PyDict_GET_SIZE(log_scalars.ptr()) != size) {
-      throw std::runtime_error("log_scalars changed size while it was read");
+      return collect_scalars(steal(PyDict_Copy(log_scalars.ptr())), rules, window, positions, sources);
     }
   }
   return values;

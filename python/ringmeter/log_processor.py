@@ -346,7 +346,7 @@ class LogProcessor:
         self, hub: Any, rules: _Rules, tag: dict[str, Any], sources: dict[str, Source]
     ) -> None:
         positions = getattr(hub, 'positions', None)
-        for key, history in hub.log_scalars.items():
+        for key, history in list(hub.log_scalars.items()):  # other threads may begin to record keys
             rule = rules[key]
             if rule is None or rule[0] not in tag or rule[0] in sources:
                 continue
@@ -366,7 +366,7 @@ class LogProcessor:
         """From here on, 'interval' windows have nothing of what the hub holds for that mode."""
         hub = runner.message_hub
         positions = getattr(hub, 'positions', None)
-        for key, buffer in hub.log_scalars.items():
+        for key, buffer in list(hub.log_scalars.items()):
             if key.startswith(f'{mode}/'):
                 self._reported[key] = position_of(positions, key, buffer)
 

@@ -140,6 +140,25 @@ def test_subclass_may_collect_with_the_arguments_of_mmengine(hierarchy: bool) ->
     assert list(tag.values()) == [6.0]
 
 
+@pytest.mark.parametrize('options', [{}, {'window_size': 'interval', 'reduce': 'mean'}])
+def test_key_that_comes_while_a_line_is_made_is_in_it(options: dict[str, Any]) -> None:
+    """As from another thread: the line was lost."""
+    runner = make_runner(loss=[1.0])
+    hub = runner.message_hub
+
+    class Recording:
+        _log_history = (5.0,)
+
+        def current(self) -> float:
+            hub.update_scalar('train/new', 3.0)
+            return self._log_history[-1]
+
+    hub.log_scalars['train/a'] = Recording()
+    hub.update_scalar('train/b', 2.0)
+    expected = {'loss': 1.0, 'a': 5.0, 'b': 2.0, 'new': 3.0}
+    assert shown(rm.LogProcessor(**options), runner) == expected
+
+
 @pytest.mark.parametrize(
     ('arguments', 'error', 'message'),
     [
