@@ -74,7 +74,7 @@ py::object rule_of(const py::dict& rules, PyObject* key) {
 }
 
 // As of when a history is asked: a position of `positions` (None: now). False: it was empty then, or not
-// there.
+// there. Those that are not ours have no positions.
 bool find_position(py::handle positions, PyObject* key, PyObject* buffer, bool* has_position, Position* out) {
   *has_position = !positions.is_none();
   if (!*has_position) {
@@ -86,7 +86,8 @@ bool find_position(py::handle positions, PyObject* key, PyObject* buffer, bool* 
   PyObject* known = PyDict_GetItemWithError(positions.ptr(), key);
   if (known == nullptr) {
     if (PyErr_Occurred() != nullptr) throw py::error_already_set();
-    return false;
+    *has_position = false;
+    return !is_plain_history(buffer);
   }
   *out = PyLong_AsUnsignedLongLong(known);
   if (PyErr_Occurred() != nullptr) throw py::error_already_set();

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import ringmeter as rm
+from ringmeter._landing import HubAt
 
 
 def make_runner(**histories: list[float]) -> Any:
@@ -138,6 +139,15 @@ def test_subclass_may_collect_with_the_arguments_of_mmengine(hierarchy: bool) ->
     runner.val_loop = runner.train_loop
     tag, _ = processor.get_log_after_epoch(runner, 0, 'val')
     assert list(tag.values()) == [6.0]
+
+
+@pytest.mark.parametrize('options', [{}, {'nan_counts': True}, {'reduce': 'mean'}])
+def test_histories_that_are_not_ours_are_in_lines_that_waited(options: dict[str, Any]) -> None:
+    runner = make_runner(loss=[1.0])
+    theirs = pytest.importorskip('mmengine.logging').HistoryBuffer([2.0, 4.0], [1, 1])
+    runner.message_hub.log_scalars['train/theirs_loss'] = theirs
+    runner.message_hub = HubAt(runner.message_hub)
+    assert shown(rm.LogProcessor(**options), runner) == {'loss': 1.0, 'theirs_loss': 3.0}
 
 
 @pytest.mark.parametrize('options', [{}, {'window_size': 'interval', 'reduce': 'mean'}])
