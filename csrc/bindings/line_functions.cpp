@@ -101,7 +101,8 @@ py::object value_of(PyObject* buffer, bool is_mean, py::handle window, std::uint
     return steal(is_mean ? mean_of(buffer, window_size, at) : current_of(buffer, at));
   }
   const py::handle other(buffer);
-  return is_mean ? other.attr("mean")(window) : other.attr("current")();
+  if (!is_mean) return other.attr("current")();
+  return other.attr("mean")(PyUnicode_Check(window.ptr()) ? py::none() : window);  // 'global' is ours only
 }
 
 // What a number of a plain history is of: its key, the statistic, the weight in a mean of several, the number

@@ -141,11 +141,12 @@ def test_subclass_may_collect_with_the_arguments_of_mmengine(hierarchy: bool) ->
     assert list(tag.values()) == [6.0]
 
 
-@pytest.mark.parametrize('options', [{}, {'nan_counts': True}, {'reduce': 'mean'}])
+@pytest.mark.parametrize('options', [{}, {'nan_counts': True}, {'reduce': 'mean'}, {'window_size': 'global'}])
 def test_histories_that_are_not_ours_are_in_lines_that_waited(options: dict[str, Any]) -> None:
     runner = make_runner(loss=[1.0])
     theirs = pytest.importorskip('mmengine.logging').HistoryBuffer([2.0, 4.0], [1, 1])
     runner.message_hub.log_scalars['train/theirs_loss'] = theirs
+    assert shown(rm.LogProcessor(**options), runner) == {'loss': 1.0, 'theirs_loss': 3.0}
     runner.message_hub = HubAt(runner.message_hub)
     assert shown(rm.LogProcessor(**options), runner) == {'loss': 1.0, 'theirs_loss': 3.0}
 
