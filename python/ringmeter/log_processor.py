@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from numbers import Real
 from typing import Any
@@ -107,6 +107,7 @@ class LogProcessor:
         self._rules: dict[tuple[str, bool], _Rules] = {}  # by mode and whether it stays in the names
         self._is_memory_shown: bool | None = None  # unknown until torch is loaded
         self._reported: dict[str, int] = {}  # position of each history at its last line
+        self._sources: dict[str, Source] | None = None  # of what is being collected, where that is asked for
         self._lost = _by_key(lost_replays())  # replayed values that are known to be lost, by key
         self.slowest_rank = slowest_rank
         self._check_custom_cfg()
@@ -142,20 +143,23 @@ class LogProcessor:
         ``items`` gets what there is to be reduced.
         """
         custom_cfg = self._parse_windows_size(runner, batch_idx, self.custom_cfg) if self.custom_cfg else []
-        sources: dict[str, Source] | None = None if items is None and not self.nan_counts else {}
-        shown = self._collector(sources)(custom_cfg, runner, mode)
+        sources: dict[str, Source] = {}
+        if items is None and not self.nan_counts:
+            shown = self._collect_scalars(custom_cfg, runner, mode)
+        else:
+            shown, sources = self._collect_with_sources(custom_cfg, runner, mode)
         tag, tag_sources = shown.copy(), sources
         if self.log_with_hierarchy:  # where mean_pattern sees the mode, the rates may differ
-            tag_sources = None if items is None else {}
-            tag, prefix = self._collector(tag_sources)(custom_cfg, runner, mode, True), f'{mode}/'
+            tag, tag_sources = self._collect_with_sources(custom_cfg, runner, mode, True)
+            prefix = f'{mode}/'
             shown |= {key.removeprefix(prefix): value for key, value in tag.items() if key.endswith('lr')}
-        if sources is not None:
-            if items is None or self._reduction is None:
-                shown = with_nan_counts(shown, sources)
-            else:
-                items += items_of(shown, sources, self._reduction.how, SHOWN)
-                if self.log_with_hierarchy and tag_sources is not None:
-                    items += items_of(tag, tag_sources, self._reduction.how, RECORDED)
+        if items is not None:
+            assert self._reduction is not None
+            items += items_of(shown, sources, self._reduction.how, SHOWN)
+            if self.log_with_hierarchy:
+                items += items_of(tag, tag_sources, self._reduction.how, RECORDED)
+        elif self.nan_counts:
+            shown = with_nan_counts(shown, sources)
         is_by_interval = self.window_size == 'interval' or (custom_cfg and _has_interval(custom_cfg))
         if is_by_interval and mode == 'train':  # the others are reported at their end
             self._mark_reported(runner, mode)
@@ -241,13 +245,12 @@ class LogProcessor:
             if key not in custom_keys
         ]
         custom_cfg = self._parse_windows_size(runner, batch_idx, [*self.custom_cfg, *over_epoch])
-        sources: dict[str, Source] | None = {} if self._reduction is not None or self.nan_counts else None
-        scalars = self._collector(sources)(custom_cfg, runner, mode, self.log_with_hierarchy)
+        scalars, sources = self._collect_with_sources(custom_cfg, runner, mode, self.log_with_hierarchy)
         items: list[Item] = []
         shown = scalars
-        if sources is not None and self._reduction is not None:
+        if self._reduction is not None:
             items = items_of(scalars, sources, self._reduction.how, SHOWN)
-        elif sources is not None:
+        elif self.nan_counts:
             shown = with_nan_counts(scalars, sources)
         self._mark_reported(runner, mode)
         infos = self._collect_non_scalars(runner, mode)
@@ -274,19 +277,18 @@ class LogProcessor:
 
     # ---- values ----
 
-    def _collector(self, sources: dict[str, Source] | None) -> Callable[..., dict[str, Any]]:
-        # Subclasses may override it with mmengine's arguments.
-        return self._collect_scalars if sources is None else partial(self._collect_scalars, sources=sources)
+    def _collect_with_sources(self, *arguments: Any) -> tuple[dict[str, Any], dict[str, Source]]:
+        """Return what there is to be shown, and what that is of, as far as a subclass lets that be known."""
+        sources = self._sources = {}
+        try:
+            return self._collect_scalars(*arguments), sources
+        finally:
+            self._sources = None
 
     def _collect_scalars(
-        self,
-        custom_cfg: list[dict[str, Any]],
-        runner: Any,
-        mode: str,
-        reserve_prefix: bool = False,
-        sources: dict[str, Source] | None = None,
+        self, custom_cfg: list[dict[str, Any]], runner: Any, mode: str, reserve_prefix: bool = False
     ) -> dict[str, Any]:
-        """Return what there is to be shown. ``sources`` gets what it is of."""
+        sources = self._sources
         hub = runner.message_hub
         buffers, positions = hub.log_scalars, getattr(hub, 'positions', None)
         rules = self._rules.get((mode, reserve_prefix))
@@ -311,18 +313,11 @@ class LogProcessor:
             buffer = buffers.get(prefix + source)
             if buffer is not None:
                 name = prefix + name if reserve_prefix else name
-                self._apply(arguments, hub, prefix + source, buffer, name, tag, sources)
+                self._apply(arguments, hub, prefix + source, buffer, name, tag)
         return tag
 
     def _apply(
-        self,
-        arguments: dict[str, Any],
-        hub: Any,
-        key: str,
-        buffer: Any,
-        name: str,
-        tag: dict[str, Any],
-        sources: dict[str, Source] | None,
+        self, arguments: dict[str, Any], hub: Any, key: str, buffer: Any, name: str, tag: dict[str, Any]
     ) -> None:
         """Put what a rule asks for into the record."""
         positions = getattr(hub, 'positions', None)
@@ -338,9 +333,9 @@ class LogProcessor:
                 tag.pop(name, None)
                 return
         tag[name] = buffer.statistics(**arguments)
-        if sources is not None:
+        if self._sources is not None:
             method, window = arguments['method_name'], arguments.get('window_size')
-            sources[name] = source_of(key, buffer, position, method, window)
+            self._sources[name] = source_of(key, buffer, position, method, window)
 
     def _find_other_sources(
         self, hub: Any, rules: _Rules, tag: dict[str, Any], sources: dict[str, Source]

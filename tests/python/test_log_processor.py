@@ -123,22 +123,24 @@ def test_changing_mean_pattern_takes_effect() -> None:
     assert shown(processor, runner) == {'acc': 2.0}
 
 
-@pytest.mark.parametrize('hierarchy', [False, True])
-def test_subclass_may_collect_with_the_arguments_of_mmengine(hierarchy: bool) -> None:
+@pytest.mark.parametrize(
+    'options', [{}, {'log_with_hierarchy': True}, {'nan_counts': True}, {'reduce': 'mean'}], ids=repr
+)
+def test_subclass_may_collect_with_the_arguments_of_mmengine(options: dict[str, Any]) -> None:
     class Doubling(rm.LogProcessor):
-        def _collect_scalars(  # type: ignore[override]
+        def _collect_scalars(
             self, custom_cfg: Any, runner: Any, mode: str, reserve_prefix: bool = False
         ) -> dict[str, Any]:
             tag = super()._collect_scalars(custom_cfg, runner, mode, reserve_prefix)
-            return {key: 2 * value for key, value in tag.items()}
+            return {key: 2 * value for key, value in tag.items()} | {'more': 5.0}
 
     runner = make_runner(loss=[1.0])
-    processor = Doubling(log_with_hierarchy=hierarchy)
-    assert list(shown(processor, runner).values()) == [2.0]
+    processor = Doubling(**options)
+    assert list(shown(processor, runner).values()) == [2.0, 5.0]
     runner.message_hub.update_scalar('val/acc', 3.0)
     runner.val_loop = runner.train_loop
     tag, _ = processor.get_log_after_epoch(runner, 0, 'val')
-    assert list(tag.values()) == [6.0]
+    assert list(tag.values()) == [6.0, 5.0]
 
 
 @pytest.mark.parametrize('options', [{}, {'nan_counts': True}, {'reduce': 'mean'}, {'window_size': 'global'}])

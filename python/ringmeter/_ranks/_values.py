@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .._sources import Source, nan_count, nan_text
+from .._sources import Source, nan_count, nan_text, source_of
 from ._combine import Reduced
 from ._items import Field, Item, is_integer
 
@@ -38,9 +38,9 @@ def items_of(
     items = []
     for name, value in scalars.items():
         is_float = isinstance(value, float)
-        source = sources.get(name)  # None: another thread has just begun to record it
-        if source is None or (not is_float and not isinstance(value, (Real, np.bool_))):
+        if not is_float and not isinstance(value, (Real, np.bool_)):
             continue
+        source = sources.get(name) or source_of(name, None, 1, 'current', 1)  # not known
         key, method, weight, entries, _, _ = source
         is_nan = value != value  # noqa: PLR0124  math.isnan() refuses integers that no float can hold
         nans = nan_count(source) if is_nan else 0
