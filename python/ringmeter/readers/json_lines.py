@@ -111,12 +111,11 @@ class ScalarsJsonReader(JsonLinesReader):
         return 'step' if kinds.get('step', False) and 'iter' not in kinds and not self._has_iter else None
 
     def _append_records(self, records: Records, group: str) -> None:
-        if group == 'iter':
-            self._has_iter = True
-            self._iter = float(records.full_column('iter')[-1])
-            self._epoch = float(records.full_column('epoch')[-1])
         mode = 'train' if group == 'iter' else _STEP_ONLY
         self.columns.append_records(mode, records, group, 'epoch', _POSITIONS)
+        if group == 'iter':
+            self._has_iter = True
+            self._iter, self._epoch = self.columns.iter[-1], self.columns.epoch[-1]
 
     def run(self) -> Run:
         modes = {_STEP_ONLY: 'val' if self._has_iter else 'train'}
